@@ -1,0 +1,1 @@
+//! The alerter role: take, match, audit, finish.

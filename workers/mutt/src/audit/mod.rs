@@ -1,0 +1,1 @@
+//! The audit trail: one transaction per batch, COPY and the outbox row.

@@ -1,0 +1,1 @@
+//! `mutt bench`: figures beside the limit measured in the same run.

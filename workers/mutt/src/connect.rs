@@ -1,0 +1,1 @@
+//! Clients of Redis, PostgreSQL and the webhook, made from settings and secrets.

@@ -1,0 +1,1 @@
+//! `mutt db`: schema migrations, partitions, retention, status.

@@ -1,0 +1,1 @@
+//! `mutt dev`: private servers, all roles, sample rules and traffic on one machine.

@@ -1,0 +1,1 @@
+//! `mutt dlq`: list, show, replay and purge dead letters.

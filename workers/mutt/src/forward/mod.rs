@@ -1,0 +1,1 @@
+//! The forwarder role: alerts to the webhook within the shared rate limit.

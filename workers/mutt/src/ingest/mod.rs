@@ -1,0 +1,1 @@
+//! The ingestor role: HTTP in, group commit to Redis.

@@ -1,0 +1,2 @@
+//! mutt
+fn main() {}

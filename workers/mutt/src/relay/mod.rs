@@ -1,0 +1,1 @@
+//! `mutt relay`: rsyslog's omprog lines to the ingest API, confirmed once accepted.

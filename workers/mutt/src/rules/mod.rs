@@ -1,0 +1,1 @@
+//! `mutt rules`: apply, export, test and lint AlertRule files.

@@ -1,0 +1,1 @@
+//! Where rules come from: PostgreSQL, a directory or Redis; reload and acknowledgement.

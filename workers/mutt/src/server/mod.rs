@@ -1,0 +1,1 @@
+//! HTTP servers of every role: one accept loop, TLS, health and metrics.

@@ -1,0 +1,1 @@
+//! Settings: environment and flags, validated completely before a port opens.

@@ -1,0 +1,1 @@
+//! The Web UI role: the JSON API of rules, audit, hosts, teams and settings.
