@@ -1,0 +1,92 @@
+//! Where secrets come from.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use crate::Secret;
+
+/// Why a source could not give a secret that it should have.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The file cannot be read.
+    #[error("{key}_FILE: cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// Name of the secret.
+        key: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The value is empty.
+    #[error("{key}: the value is empty; remove the setting or give a value")]
+    Empty {
+        /// Name of the secret.
+        key: String,
+    },
+    /// The value can not be sent in a header or a password message.
+    #[error("{key}: the value holds a control character; a secret is one line of text")]
+    Control {
+        /// Name of the secret.
+        key: String,
+    },
+}
+
+/// A store of secrets.
+pub trait Source: Send + Sync {
+    /// The secret of this name, `None` where the source does not hold it.
+    fn read(&self, key: &str) -> Result<Option<Secret>, SourceError>;
+}
+
+/// Values given in the environment (or a settings file) when the process started.
+pub struct EnvironmentSource(BTreeMap<String, String>);
+
+impl EnvironmentSource {
+    /// Takes the variables as they are.
+    pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+impl Source for EnvironmentSource {
+    fn read(&self, key: &str) -> Result<Option<Secret>, SourceError> {
+        self.0.get(key).map(|value| checked(key, value)).transpose()
+    }
+}
+
+/// Values in files named by `<NAME>_FILE`; the file is read at each call, so a rotated file is seen.
+pub struct FileSource(BTreeMap<String, PathBuf>);
+
+impl FileSource {
+    /// Takes the `<NAME>_FILE` variables among `variables`.
+    pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        let files = variables
+            .into_iter()
+            .filter_map(|(name, path)| Some((name.strip_suffix("_FILE")?.to_owned(), path.into())));
+        Self(files.collect())
+    }
+}
+
+impl Source for FileSource {
+    fn read(&self, key: &str) -> Result<Option<Secret>, SourceError> {
+        let Some(path) = self.0.get(key) else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(path).map_err(|source| SourceError::Unreadable {
+            key: key.to_owned(),
+            path: path.clone(),
+            source,
+        })?;
+        checked(key, text.trim_end_matches(['\n', '\r'])).map(Some)
+    }
+}
+
+fn checked(key: &str, value: &str) -> Result<Secret, SourceError> {
+    let key = || key.to_owned();
+    if value.is_empty() {
+        return Err(SourceError::Empty { key: key() });
+    }
+    if value.chars().any(char::is_control) {
+        return Err(SourceError::Control { key: key() });
+    }
+    Ok(Secret::new(value))
+}
