@@ -32,8 +32,7 @@ impl ServerDirectory {
             tempfile::Builder::new().prefix(NAME_PREFIX).tempdir_in(&root).map_err(at("make a directory"))?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).map_err(at("set permissions"))?;
         let lock = File::create(directory.path().join("lock")).map_err(at("make a lock file"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|errno| at("lock a file")(errno.into()))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| at("lock a file")(errno.into()))?;
         Ok(Self { directory, _lock: lock })
     }
 
@@ -45,9 +44,9 @@ impl ServerDirectory {
 /// The temporary directory if every user may pass through it, else `/tmp`.
 fn root() -> PathBuf {
     let wanted = env::temp_dir();
-    let open_to_all = wanted.ancestors().all(|part| {
-        fs::metadata(part).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
-    });
+    let open_to_all = wanted
+        .ancestors()
+        .all(|part| fs::metadata(part).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0));
     if open_to_all { wanted } else { PathBuf::from("/tmp") }
 }
 

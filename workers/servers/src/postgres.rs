@@ -310,7 +310,8 @@ impl PostgresServer {
             let _ = writeln!(configuration, "{name} = '{}'", value.replace('\'', "''"));
         }
         let file = data.join("postgresql.conf");
-        let append = || io::Write::write_all(&mut fs::File::options().append(true).open(&file)?, configuration.as_bytes());
+        let append =
+            || io::Write::write_all(&mut fs::File::options().append(true).open(&file)?, configuration.as_bytes());
         append().map_err(ServerError::io("write postgresql.conf"))
     }
 

@@ -171,7 +171,11 @@ pub fn find_program(program: &'static str, versioned: &[(&str, &str, &str)]) -> 
     directories.iter().map(|directory| directory.join(program)).find(|file| file.is_file()).ok_or_else(|| {
         ServerError::NotInstalled {
             program,
-            looked_in: directories.iter().map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(":"),
+            looked_in: directories
+                .iter()
+                .map(|directory| directory.display().to_string())
+                .collect::<Vec<_>>()
+                .join(":"),
         }
     })
 }

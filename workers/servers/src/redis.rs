@@ -10,10 +10,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    ManagedChild, Reply, ServerError,
-    directory::ServerDirectory,
-    find_program, free_port,
-    process::log_tail,
+    ManagedChild, Reply, ServerError, directory::ServerDirectory, find_program, free_port, process::log_tail,
     resp::Connection,
 };
 
@@ -269,8 +266,8 @@ impl RedisServer {
     }
 
     async fn launch(&self) -> Result<(), ServerError> {
-        let child = ManagedChild::spawn(self.command_line(), Signal::KILL)
-            .map_err(ServerError::io("start redis-server"))?;
+        let child =
+            ManagedChild::spawn(self.command_line(), Signal::KILL).map_err(ServerError::io("start redis-server"))?;
         *self.child() = Some(child);
         let start = Instant::now();
         loop {
@@ -283,9 +280,8 @@ impl RedisServer {
                 Some(Err(error)) => Some(error.to_string()),
                 None => Some("killed".to_owned()),
             };
-            let reason = ended.or_else(|| {
-                (start.elapsed() > READY_MAX).then(|| format!("no PONG within {} s", READY_MAX.as_secs()))
-            });
+            let reason = ended
+                .or_else(|| (start.elapsed() > READY_MAX).then(|| format!("no PONG within {} s", READY_MAX.as_secs())));
             if let Some(reason) = reason {
                 self.kill();
                 let log = log_tail(&self.directory.path().join("redis.log"));

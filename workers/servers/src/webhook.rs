@@ -287,7 +287,8 @@ async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
         tokio::spawn(async move {
             let service = service_fn(move |request| handle(Arc::clone(&state), request));
             // A sender that goes away, or an `Answer::Close`, ends the connection with an error: not ours.
-            let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
+            let _ =
+                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
@@ -357,7 +358,10 @@ mod tests {
 
     async fn post(port: u16, body: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let head = format!("POST /x HTTP/1.1\r\nHost: a\r\nX-Key: k\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "POST /x HTTP/1.1\r\nHost: a\r\nX-Key: k\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
         stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer).await;
