@@ -1,1 +1,5 @@
-//! `mutt rules`: apply, export, test and lint AlertRule files.
+//! `mutt rules`: apply, export, test and lint AlertRule files; and the tables behind them, which the API shares.
+
+pub(crate) mod change;
+pub(crate) mod row;
+pub(crate) mod table;

@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 
 use mutt_rules::{
-    AlertRule, AlertRuleSpec, AlertSeverity, Handling, Match, MessageMatch, Mode, Rule, RuleTest,
-    SeverityMatch,
+    AlertRule, AlertRuleSpec, AlertSeverity, Handling, Match, MessageMatch, Mode, Rule, RuleTest, SeverityMatch,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -134,11 +133,7 @@ impl RuleColumns {
             dev_handling: row.try_get("dev_handling")?,
             team_assignment: row.try_get("team_assignment")?,
             is_active: row.try_get::<Option<bool>, _>("is_active")?.unwrap_or(true),
-            extras: spec
-                .filter(|spec| !spec.is_null())
-                .map(serde_json::from_value)
-                .transpose()?
-                .unwrap_or_default(),
+            extras: spec.filter(|spec| !spec.is_null()).map(serde_json::from_value).transpose()?.unwrap_or_default(),
         };
         Ok((row.try_get("id")?, columns))
     }
@@ -167,20 +162,11 @@ impl RuleColumns {
         let oid_only = self.match_type == MatchType::OidPrefix;
         let message = self.match_string.clone().filter(|_| !oid_only);
         let message = message.map(|text| match self.match_type {
-            MatchType::Regex => MessageMatch {
-                contains: None,
-                regex: Some(text),
-            },
-            MatchType::Contains | MatchType::OidPrefix => MessageMatch {
-                contains: Some(text),
-                regex: None,
-            },
+            MatchType::Regex => MessageMatch { contains: None, regex: Some(text) },
+            MatchType::Contains | MatchType::OidPrefix => MessageMatch { contains: Some(text), regex: None },
         });
         let fallback_oid = self.match_string.clone().filter(|_| oid_only);
-        let severity = SeverityMatch {
-            equals: self.syslog_severity,
-            at_most: self.extras.at_most,
-        };
+        let severity = SeverityMatch { equals: self.syslog_severity, at_most: self.extras.at_most };
         AlertRuleSpec {
             description: self.extras.description.clone(),
             priority: self.priority,
@@ -192,10 +178,7 @@ impl RuleColumns {
                 severity: (severity != SeverityMatch::default()).then_some(severity),
                 hosts: self.extras.hosts.clone(),
             },
-            handling: Handling {
-                production: self.prod_handling.clone(),
-                development: self.dev_handling.clone(),
-            },
+            handling: Handling { production: self.prod_handling.clone(), development: self.dev_handling.clone() },
             severity: self.extras.severity,
             team: self.team_assignment.clone(),
             tests: self.extras.tests.clone(),
@@ -204,11 +187,7 @@ impl RuleColumns {
 
     /// The rule of a rule set.
     pub(crate) fn rule(&self, id: i32) -> Rule {
-        Rule {
-            id: Some(id),
-            name: self.name.clone().unwrap_or_else(|| id.to_string()),
-            spec: self.spec(),
-        }
+        Rule { id: Some(id), name: self.name.clone().unwrap_or_else(|| id.to_string()), spec: self.spec() }
     }
 
     /// The row of an AlertRule. A namespace is part of the name.
@@ -308,10 +287,7 @@ mod tests {
             ..rule.spec
         };
         rule.spec.matches.hosts.clear();
-        rule.spec.matches.severity = Some(SeverityMatch {
-            equals: Some(0),
-            at_most: None,
-        });
+        rule.spec.matches.severity = Some(SeverityMatch { equals: Some(0), at_most: None });
         let row = RuleColumns::from_alert_rule(&rule);
         assert_eq!(row.spec_column().unwrap(), None);
         assert_eq!(row.syslog_severity, Some(0));

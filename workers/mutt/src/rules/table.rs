@@ -28,11 +28,7 @@ pub(crate) async fn all(
 }
 
 /// One rule, if it is there.
-pub(crate) async fn one(
-    executor: impl PgExecutor<'_>,
-    id: i32,
-    lock: bool,
-) -> Result<Option<RuleColumns>, RowError> {
+pub(crate) async fn one(executor: impl PgExecutor<'_>, id: i32, lock: bool) -> Result<Option<RuleColumns>, RowError> {
     let statement = if lock {
         "SELECT id, name, match_string, trap_oid, syslog_severity, match_type, priority, prod_handling, \
          dev_handling, team_assignment, is_active, spec FROM alert_rules WHERE id = $1 FOR UPDATE"
@@ -40,10 +36,7 @@ pub(crate) async fn one(
         "SELECT id, name, match_string, trap_oid, syslog_severity, match_type, priority, prod_handling, \
          dev_handling, team_assignment, is_active, spec FROM alert_rules WHERE id = $1"
     };
-    let row = sqlx::query(statement)
-        .bind(id)
-        .fetch_optional(executor)
-        .await?;
+    let row = sqlx::query(statement).bind(id).fetch_optional(executor).await?;
     Ok(row.as_ref().map(RuleColumns::read).transpose()?.map(|(_, columns)| columns))
 }
 
@@ -109,11 +102,7 @@ pub(crate) async fn update(
 }
 
 /// Removes a rule, whatever its row holds; false if it was not there.
-pub(crate) async fn delete(
-    connection: &mut PgConnection,
-    author: &Author,
-    id: i32,
-) -> Result<bool, sqlx::Error> {
+pub(crate) async fn delete(connection: &mut PgConnection, author: &Author, id: i32) -> Result<bool, sqlx::Error> {
     let old: Option<serde_json::Value> =
         sqlx::query_scalar("DELETE FROM alert_rules WHERE id = $1 RETURNING to_jsonb(alert_rules)")
             .bind(id)
@@ -127,8 +116,5 @@ pub(crate) async fn delete(
 }
 
 fn target(record: &str) -> Target<'_> {
-    Target {
-        table: TABLE,
-        record,
-    }
+    Target { table: TABLE, record }
 }
