@@ -1,1 +1,42 @@
-//! Settings: environment and flags, validated completely before a port opens.
+//! Settings: environment, flags and a settings file, read in two stages. [`Vars`] holds raw texts; the structs here are
+//! validated. Every fault is reported at once, before a port opens.
+
+mod catalog;
+mod common;
+mod reader;
+mod roles;
+mod vars;
+
+pub(crate) use catalog::{SETTINGS, Setting, secret_names};
+pub(crate) use common::{
+    CommonSettings, DatabaseSettings, LogFormat, LogSettings, RedisSettings, ServerTls, fail_unsupported,
+};
+pub(crate) use reader::{Fault, Faults, Reader};
+pub(crate) use roles::{
+    Ack, AlerterSettings, AuditScope, ForwarderSettings, IngestorSettings, RulesSource, SourceLimit, WebUiSettings,
+};
+pub(crate) use vars::{Origin, Vars, near_misses};
+
+/// Who reads a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Ingestor,
+    Alerter,
+    Forwarder,
+    WebUi,
+    /// `mutt rules`, `mutt db`, `mutt dlq`: they read the connections.
+    Tool,
+}
+
+impl Role {
+    /// The service's name in `/health` and in logs.
+    pub(crate) const fn service(self) -> &'static str {
+        match self {
+            Self::Ingestor => "mutt-ingestor",
+            Self::Alerter => "mutt-alerter",
+            Self::Forwarder => "mutt-forwarder",
+            Self::WebUi => "mutt-webui",
+            Self::Tool => "mutt",
+        }
+    }
+}
