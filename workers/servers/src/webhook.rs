@@ -217,6 +217,11 @@ impl Webhook {
         look(&self.state.received())
     }
 
+    /// Takes the requests kept so far out.
+    pub fn take(&self) -> Vec<Received> {
+        std::mem::take(&mut *self.state.received())
+    }
+
     /// Forgets the requests kept so far.
     pub fn clear(&self) {
         self.state.received().clear();
