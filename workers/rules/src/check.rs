@@ -27,43 +27,21 @@ impl fmt::Display for TestFailure {
 
 /// Runs a rule's tests against the rule alone, whether or not it is enabled; returns those that failed.
 pub fn run_tests(spec: &AlertRuleSpec) -> Vec<TestFailure> {
-    let alone = AlertRuleSpec {
-        enabled: true,
-        mode: Mode::Active,
-        ..spec.clone()
-    };
-    let set = RuleSet::new(
-        vec![Rule {
-            id: None,
-            name: "test/rule".to_owned(),
-            spec: alone,
-        }],
-        [],
-        [],
-    );
+    let alone = AlertRuleSpec { enabled: true, mode: Mode::Active, ..spec.clone() };
+    let set = RuleSet::new(vec![Rule { id: None, name: "test/rule".to_owned(), spec: alone }], [], []);
     let compiled = Compiled::build(&set, None);
     let broken = compiled.errors().first().map(|error| error.reason.clone());
     let mut scratch = Scratch::default();
     let mut failures = Vec::new();
     for (index, test) in spec.tests.iter().enumerate() {
-        let taken = compiled
-            .decide(&Event::from(&test.event), &mut scratch)
-            .is_handled();
+        let taken = compiled.decide(&Event::from(&test.event), &mut scratch).is_handled();
         let message = match (&broken, test.expect, taken) {
             (Some(reason), _, _) => format!("the rule does not compile: {reason}"),
-            (None, Expectation::Match, false) => {
-                "expected a match, but the rule does not take the event".to_owned()
-            }
-            (None, Expectation::NoMatch, true) => {
-                "expected no match, but the rule takes the event".to_owned()
-            }
+            (None, Expectation::Match, false) => "expected a match, but the rule does not take the event".to_owned(),
+            (None, Expectation::NoMatch, true) => "expected no match, but the rule takes the event".to_owned(),
             (None, Expectation::Match, true) | (None, Expectation::NoMatch, false) => continue,
         };
-        failures.push(TestFailure {
-            index,
-            expected: test.expect,
-            message,
-        });
+        failures.push(TestFailure { index, expected: test.expect, message });
     }
     failures
 }

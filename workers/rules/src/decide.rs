@@ -67,11 +67,7 @@ pub struct Handled<'c> {
 
 impl<'c> Handled<'c> {
     pub(crate) fn new(rule: &'c CompiledRule, development: bool) -> Self {
-        let handling = if development {
-            &rule.handling.development
-        } else {
-            &rule.handling.production
-        };
+        let handling = if development { &rule.handling.development } else { &rule.handling.production };
         Self {
             rule,
             handling,
@@ -84,11 +80,7 @@ impl<'c> Handled<'c> {
 }
 
 /// Whether the severity criterion holds: needed on syslog events, on traps tested only if the event carries one.
-pub(crate) fn severity_holds(
-    criterion: Option<(i64, bool)>,
-    event: &Event<'_>,
-    is_trap: bool,
-) -> bool {
+pub(crate) fn severity_holds(criterion: Option<(i64, bool)>, event: &Event<'_>, is_trap: bool) -> bool {
     let Some((wanted, at_most)) = criterion else {
         return true;
     };

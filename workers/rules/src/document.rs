@@ -46,11 +46,7 @@ pub struct ParseError {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}:{}: document {}",
-            self.origin, self.line, self.column, self.document
-        )?;
+        write!(f, "{}:{}:{}: document {}", self.origin, self.line, self.column, self.document)?;
         if !self.field.is_empty() {
             write!(f, ", field {}", self.field)?;
         }
@@ -93,12 +89,7 @@ pub fn parse_documents(text: &str, origin: &str) -> Result<Vec<Document>, ParseE
         Ok(rules) => {
             for (index, rule) in rules.into_iter().enumerate() {
                 let object = Object::AlertRule(Box::new(rule));
-                documents.push(Document {
-                    origin: origin.to_owned(),
-                    number: index + 1,
-                    line: 1,
-                    object,
-                });
+                documents.push(Document { origin: origin.to_owned(), number: index + 1, line: 1, object });
             }
             Ok(documents)
         }
@@ -106,12 +97,8 @@ pub fn parse_documents(text: &str, origin: &str) -> Result<Vec<Document>, ParseE
             errors: vec![ParseError {
                 origin: origin.to_owned(),
                 document: 1,
-                line: error
-                    .location()
-                    .map_or(1, |location| location.line() as usize),
-                column: error
-                    .location()
-                    .map_or(1, |location| location.column() as usize),
+                line: error.location().map_or(1, |location| location.line() as usize),
+                column: error.location().map_or(1, |location| location.column() as usize),
                 field: String::new(),
                 message: error.to_string(),
             }],

@@ -44,26 +44,18 @@ impl Hosts {
     /// Whether the event's host is among the entries.
     pub(crate) fn take(&self, event: &Event<'_>) -> bool {
         self.is_empty()
-            || self
-                .names
-                .iter()
-                .any(|name| name.eq_ignore_ascii_case(event.hostname))
+            || self.names.iter().any(|name| name.eq_ignore_ascii_case(event.hostname))
             || self.globs.iter().any(|glob| glob.is_match(event.hostname))
-            || self.networks.iter().any(|network| {
-                sender_address(event).is_some_and(|address| network.contains(&address))
-            })
+            || self
+                .networks
+                .iter()
+                .any(|network| sender_address(event).is_some_and(|address| network.contains(&address)))
     }
 }
 
 fn sender_address(event: &Event<'_>) -> Option<IpAddr> {
-    let text = event
-        .source_ip
-        .filter(|text| !text.is_empty())
-        .unwrap_or(event.hostname);
-    text.trim()
-        .parse::<IpAddr>()
-        .ok()
-        .map(|address| address.to_canonical())
+    let text = event.source_ip.filter(|text| !text.is_empty()).unwrap_or(event.hostname);
+    text.trim().parse::<IpAddr>().ok().map(|address| address.to_canonical())
 }
 
 /// Why an entry is none, if it is none.
@@ -83,9 +75,7 @@ fn entry(text: &str) -> Result<Entry, String> {
         return text
             .parse::<IpNet>()
             .map(|network| Entry::Network(network.trunc()))
-            .map_err(|_| {
-                format!("`{text}` is no network; write address/length, like 10.1.0.0/16")
-            });
+            .map_err(|_| format!("`{text}` is no network; write address/length, like 10.1.0.0/16"));
     }
     if text.contains(['*', '?', '[', ']', '{', '}']) {
         return GlobBuilder::new(text)

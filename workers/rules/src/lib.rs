@@ -28,8 +28,8 @@ pub use pipeline::{MuttPipelineView, PipelineSpecView, TeamHosts};
 pub use rule_set::{InvalidRevision, Revision, Rule, RuleSet, RuleSetError};
 pub use signature::{SignatureMode, signature, signature_hex};
 pub use spec::{
-    AlertRule, AlertRuleSpec, AlertSeverity, Expectation, Handling, Match, MessageMatch, Metadata,
-    Mode, RuleTest, SeverityMatch, TestEvent,
+    AlertRule, AlertRuleSpec, AlertSeverity, Expectation, Handling, Match, MessageMatch, Metadata, Mode, RuleTest,
+    SeverityMatch, TestEvent,
 };
 pub use validate::{IssueCode, RuleIssue, is_forwarded, validate};
 

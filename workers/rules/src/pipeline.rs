@@ -26,12 +26,7 @@ pub struct PipelineSpecView {
 impl PipelineSpecView {
     /// Host and team pairs, in the order given.
     pub fn device_teams(&self) -> impl Iterator<Item = (String, String)> {
-        self.teams.iter().flat_map(|entry| {
-            entry
-                .hosts
-                .iter()
-                .map(|host| (host.clone(), entry.team.clone()))
-        })
+        self.teams.iter().flat_map(|entry| entry.hosts.iter().map(|host| (host.clone(), entry.team.clone())))
     }
 }
 

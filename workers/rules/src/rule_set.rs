@@ -29,12 +29,7 @@ impl Rule {
     /// The order in which rules are tried: priority, then PostgreSQL rules by id, then AlertRules by namespace and name.
     pub fn order(&self, other: &Self) -> Ordering {
         fn key(rule: &Rule) -> (i32, bool, Option<i32>, (&str, &str)) {
-            (
-                rule.spec.priority,
-                rule.id.is_none(),
-                rule.id,
-                rule.name.split_once('/').unwrap_or(("", &rule.name)),
-            )
+            (rule.spec.priority, rule.id.is_none(), rule.id, rule.name.split_once('/').unwrap_or(("", &rule.name)))
         }
         key(self).cmp(&key(other))
     }
@@ -42,11 +37,7 @@ impl Rule {
 
 impl From<AlertRule> for Rule {
     fn from(rule: AlertRule) -> Self {
-        Self {
-            id: None,
-            name: rule.qualified_name(),
-            spec: rule.spec,
-        }
+        Self { id: None, name: rule.qualified_name(), spec: rule.spec }
     }
 }
 
@@ -67,11 +58,7 @@ impl RuleSet {
         teams: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
         rules.sort_by(Rule::order);
-        Self {
-            rules,
-            development_hosts: development_hosts.into_iter().collect(),
-            teams: teams.into_iter().collect(),
-        }
+        Self { rules, development_hosts: development_hosts.into_iter().collect(), teams: teams.into_iter().collect() }
     }
 
     /// Puts together the AlertRules and MuttPipelines of parsed documents.
@@ -106,9 +93,8 @@ impl RuleSet {
 
     /// The document all parts of MUTT agree on: one line, fixed field order, rules in the order they are tried, hosts sorted.
     pub fn to_canonical_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|error| {
-            unreachable!("strings, numbers and string keys always serialise: {error}")
-        })
+        serde_json::to_string(self)
+            .unwrap_or_else(|error| unreachable!("strings, numbers and string keys always serialise: {error}"))
     }
 
     /// Reads a document made by [`RuleSet::to_canonical_json`], in whatever order its rules are.
@@ -175,15 +161,8 @@ impl FromStr for Revision {
     type Err = InvalidRevision;
 
     fn from_str(text: &str) -> Result<Self, InvalidRevision> {
-        let is_revision = text.len() == 64
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if is_revision {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidRevision)
-        }
+        let is_revision = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if is_revision { Ok(Self(text.to_owned())) } else { Err(InvalidRevision) }
     }
 }
 

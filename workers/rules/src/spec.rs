@@ -27,22 +27,14 @@ impl AlertRule {
         Self {
             api_version: API_VERSION.to_owned(),
             kind: "AlertRule".to_owned(),
-            metadata: Metadata {
-                name: name.into(),
-                namespace,
-                labels: BTreeMap::new(),
-            },
+            metadata: Metadata { name: name.into(), namespace, labels: BTreeMap::new() },
             spec,
         }
     }
 
     /// The name by which rule sets and the audit know the rule: `namespace/name`, with namespace `default` where none is given.
     pub fn qualified_name(&self) -> String {
-        format!(
-            "{}/{}",
-            self.metadata.namespace.as_deref().unwrap_or("default"),
-            self.metadata.name
-        )
+        format!("{}/{}", self.metadata.namespace.as_deref().unwrap_or("default"), self.metadata.name)
     }
 }
 
@@ -232,16 +224,10 @@ impl AlertSeverity {
 
     /// Reads the word, case ignored; anything else is `Warning`, as the webhook contract says.
     pub fn from_word(word: &str) -> Self {
-        [
-            Self::Critical,
-            Self::Major,
-            Self::Minor,
-            Self::Info,
-            Self::Clear,
-        ]
-        .into_iter()
-        .find(|severity| severity.as_str().eq_ignore_ascii_case(word))
-        .unwrap_or(Self::Warning)
+        [Self::Critical, Self::Major, Self::Minor, Self::Info, Self::Clear]
+            .into_iter()
+            .find(|severity| severity.as_str().eq_ignore_ascii_case(word))
+            .unwrap_or(Self::Warning)
     }
 }
 

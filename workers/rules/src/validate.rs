@@ -63,9 +63,7 @@ impl fmt::Display for RuleIssue {
 
 /// Whether a handling word sends the alert on: `Page_and_ticket`, `Page_only` or `Ticket_only`, case ignored.
 pub fn is_forwarded(handling: &str) -> bool {
-    ["Page_and_ticket", "Page_only", "Ticket_only"]
-        .iter()
-        .any(|word| word.eq_ignore_ascii_case(handling))
+    ["Page_and_ticket", "Page_only", "Ticket_only"].iter().any(|word| word.eq_ignore_ascii_case(handling))
 }
 
 /// All faults of a rule; none means that it compiles.

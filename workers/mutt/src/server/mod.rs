@@ -1,1 +1,9 @@
-//! HTTP servers of every role: one accept loop, TLS, health and metrics.
+//! HTTP servers of every role: one accept loop on hyper, with TLS, limits against slow and many clients, and a drain.
+
+mod accept;
+mod health;
+mod tls;
+
+pub(crate) use accept::{Limits, Peer, bind, serve, serve_router};
+pub(crate) use health::{Dependency, Health, health_router, metrics_router};
+pub(crate) use tls::Tls;

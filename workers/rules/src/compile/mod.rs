@@ -59,11 +59,7 @@ impl CompiledRule {
         let spec = &rule.spec;
         let issues = validate(spec);
         if !issues.is_empty() {
-            return Err(issues
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; "));
+            return Err(issues.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
         }
         Ok(Self {
             id: rule.id,
@@ -74,11 +70,7 @@ impl CompiledRule {
             team: spec.team.clone(),
             alert_severity: spec.severity,
             pattern: pattern(spec)?,
-            oid: spec
-                .matches
-                .trap_oid
-                .as_deref()
-                .map(|oid| oid::normalize(oid).to_owned()),
+            oid: spec.matches.trap_oid.as_deref().map(|oid| oid::normalize(oid).to_owned()),
             severity: spec.matches.severity.as_ref().and_then(|severity| {
                 severity
                     .equals
@@ -90,10 +82,7 @@ impl CompiledRule {
     }
 
     fn takes(&self, event: &Event<'_>) -> bool {
-        let trap_oid = event
-            .trap_oid
-            .map(oid::normalize)
-            .filter(|oid| !oid.is_empty());
+        let trap_oid = event.trap_oid.map(oid::normalize).filter(|oid| !oid.is_empty());
         let oid_holds = match (&self.oid, trap_oid) {
             (None, _) => true,
             (Some(prefix), Some(oid)) => oid::is_prefix(prefix, oid),
@@ -102,10 +91,7 @@ impl CompiledRule {
         oid_holds
             && severity_holds(self.severity, event, trap_oid.is_some())
             && self.hosts.take(event)
-            && self
-                .pattern
-                .as_ref()
-                .is_none_or(|pattern| pattern.is_match(event.message))
+            && self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(event.message))
     }
 }
 
@@ -118,11 +104,7 @@ fn pattern(spec: &AlertRuleSpec) -> Result<Option<Regex>, String> {
         (None, Some(regex)) => regex.clone(),
         (None, None) => return Ok(None),
     };
-    RegexBuilder::new(&text)
-        .case_insensitive(true)
-        .build()
-        .map(Some)
-        .map_err(|error| error.to_string())
+    RegexBuilder::new(&text).case_insensitive(true).build().map(Some).map_err(|error| error.to_string())
 }
 
 /// A compiled rule set; immutable, to be swapped as a whole.
@@ -149,9 +131,7 @@ impl Compiled {
             match CompiledRule::new(rule) {
                 Ok(compiled) => rules.push(Arc::new(compiled)),
                 Err(reason) => {
-                    let last_good = known
-                        .get(&(rule.id, rule.name.as_str()))
-                        .map(|rule| Arc::clone(rule));
+                    let last_good = known.get(&(rule.id, rule.name.as_str())).map(|rule| Arc::clone(rule));
                     errors.push(RuleError {
                         rule: rule.name.clone(),
                         id: rule.id,
@@ -179,10 +159,7 @@ impl Compiled {
                 match rule.mode {
                     Mode::Shadow => scratch.shadows.push(index as u32),
                     Mode::Active => {
-                        return Decision::Handled(Handled::new(
-                            rule,
-                            self.is_development_host(event.hostname),
-                        ));
+                        return Decision::Handled(Handled::new(rule, self.is_development_host(event.hostname)));
                     }
                 }
             }
