@@ -7,9 +7,9 @@ mod reader;
 mod roles;
 mod vars;
 
-pub(crate) use catalog::{SETTINGS, markdown};
+pub(crate) use catalog::{SETTINGS, Setting, secret_names};
 pub(crate) use common::{
-    CommonSettings, DatabaseSettings, LogFormat, LogSettings, RedisSettings, ServerTls, read_secrets,
+    CommonSettings, DatabaseSettings, LogFormat, LogSettings, RedisSettings, ServerTls, fail_unsupported,
 };
 pub(crate) use reader::{Fault, Faults, Reader};
 pub(crate) use roles::{
@@ -37,17 +37,6 @@ impl Role {
             Self::Forwarder => "mutt-forwarder",
             Self::WebUi => "mutt-webui",
             Self::Tool => "mutt",
-        }
-    }
-
-    /// Short name in the documentation and on the command line.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Ingestor => "ingestor",
-            Self::Alerter => "alerter",
-            Self::Forwarder => "forwarder",
-            Self::WebUi => "webui",
-            Self::Tool => "tools",
         }
     }
 }

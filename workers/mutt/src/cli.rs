@@ -1,0 +1,1 @@
+//! The command line: `mutt <role>` and the tools round the roles.
