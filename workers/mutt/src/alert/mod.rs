@@ -1,6 +1,1 @@
-//! The alerter: take, parse, match, audit, finish.
-
-mod decide;
-mod event;
-mod reason;
-mod signatures;
+//! The alerter role: take, match, audit, finish.

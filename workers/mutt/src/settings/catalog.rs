@@ -1,7 +1,7 @@
 //! Every setting by name: default, meaning and the roles that read it. The command line, the settings file's check and
 //! the README's table are all made from this list.
 
-use super::Role::{self, Alerter, Forwarder, Ingestor, Tool, WebUi};
+use super::Role::{self, Alerter, Forwarder, Ingestor, Relay, Tool, WebUi};
 
 /// One setting: an environment variable that is also a flag (`MAX_INGEST_QUEUE_SIZE` = `--max-ingest-queue-size`).
 pub(crate) struct Setting {
@@ -20,17 +20,29 @@ const fn setting(name: &'static str, default: &'static str, roles: &'static [Rol
 }
 
 const ALL: &[Role] = &[Ingestor, Alerter, Forwarder, WebUi, Tool];
+const PROCESSES: &[Role] = &[Ingestor, Alerter, Forwarder, WebUi, Relay, Tool];
+const SENDERS: &[Role] = &[Relay, Tool];
 const SERVICES: &[Role] = &[Ingestor, Alerter, Forwarder, WebUi];
 const DATABASE: &[Role] = &[Alerter, WebUi, Tool];
 const RULES: &[Role] = &[Alerter, WebUi, Tool];
 
 /// The settings, grouped as in the documentation.
 pub(crate) const SETTINGS: &[Setting] = &[
-    setting("POD_NAME", "", ALL, "Name of this instance in worker names and logs; default: the host name"),
-    setting("LOG_LEVEL", "INFO", ALL, "ERROR, WARN, INFO, DEBUG or TRACE, or a tracing filter such as `mutt=debug`"),
-    setting("LOG_FORMAT", "", ALL, "text or json; default: text on a terminal, else json"),
-    setting("LOG_DIR", "", ALL, "Directory for log files (one per role, appended); default: standard error"),
-    setting("SHUTDOWN_TIMEOUT", "25", SERVICES, "Seconds a role may take to drain after SIGTERM"),
+    setting("POD_NAME", "", PROCESSES, "Name of this instance in worker names and logs; default: the host name"),
+    setting(
+        "LOG_LEVEL",
+        "INFO",
+        PROCESSES,
+        "ERROR, WARN, INFO, DEBUG or TRACE, or a tracing filter such as `mutt=debug`",
+    ),
+    setting("LOG_FORMAT", "", PROCESSES, "text or json; default: text on a terminal, else json"),
+    setting("LOG_DIR", "", PROCESSES, "Directory for log files (one per role, appended); default: standard error"),
+    setting(
+        "SHUTDOWN_TIMEOUT",
+        "25",
+        &[Ingestor, Alerter, Forwarder, WebUi, Relay],
+        "Seconds a role may take to drain after SIGTERM",
+    ),
     setting(
         "REDIS_URL",
         "",
@@ -228,6 +240,34 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "Failures in a row, over all forwarders, that open the breaker",
     ),
     setting("CIRCUIT_BREAKER_TIMEOUT", "300", &[Forwarder], "Seconds until an open breaker lets one probe through"),
+    setting(
+        "INGEST_URL",
+        "http://localhost:8080",
+        SENDERS,
+        "Where events are sent: the ingestor, or its ingest resource",
+    ),
+    setting(
+        "INGEST_CA_CERT_PATH",
+        "",
+        SENDERS,
+        "PEM file of the CA that signed the ingestor's certificate; default: the system's",
+    ),
+    setting(
+        "RELAY_SPOOL_DIR",
+        "/var/spool/mutt",
+        &[Relay],
+        "Directory of lines that are confirmed to rsyslog and not sent yet",
+    ),
+    setting(
+        "RELAY_SPOOL_MAX_BYTES",
+        "1073741824",
+        &[Relay],
+        "Bytes that may wait there; above it rsyslog keeps its messages",
+    ),
+    setting("RELAY_BATCH_LINES", "1000", &[Relay], "Most events of a request"),
+    setting("RELAY_BATCH_BYTES", "1048576", &[Relay], "Most bytes of a request, unless one event is larger"),
+    setting("RELAY_GZIP", "false", &[Relay], "Compress requests"),
+    setting("RELAY_TIMEOUT", "30", &[Relay], "Seconds until a request without an answer is sent again"),
     setting("SERVER_PORT_WEBUI", "8090", &[WebUi], "Port of the Web UI and its API"),
     setting("METRICS_CACHE_TTL", "5", &[WebUi], "Seconds the metrics summary may be old"),
     setting("AUDIT_LOG_PAGE_SIZE", "50", &[WebUi], "Rows of a page when `limit` is not given"),

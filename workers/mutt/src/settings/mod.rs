@@ -24,6 +24,8 @@ pub(crate) enum Role {
     Alerter,
     Forwarder,
     WebUi,
+    /// `mutt relay`.
+    Relay,
     /// `mutt rules`, `mutt db`, `mutt dlq`: they read the connections.
     Tool,
 }
@@ -36,6 +38,7 @@ impl Role {
             Self::Alerter => "mutt-alerter",
             Self::Forwarder => "mutt-forwarder",
             Self::WebUi => "mutt-webui",
+            Self::Relay => "mutt-relay",
             Self::Tool => "mutt",
         }
     }
