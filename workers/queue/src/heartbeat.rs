@@ -10,6 +10,7 @@ use crate::script::Script;
 pub const HEARTBEAT_TTL_S: u64 = 30;
 
 static HEARTBEAT: Script = Script::new(include_str!("lua/heartbeat.lua"));
+static UNBEAT: Script = Script::new(include_str!("lua/unbeat.lua"));
 static ALIVE: Script = Script::new(include_str!("lua/alive.lua"));
 
 /// Writes or refreshes a worker's heartbeat; the first one comes before its first take. `value` is
@@ -28,11 +29,9 @@ pub async fn beat(redis: &Redis, keys: &Keys, role: Role, worker: &WorkerId, val
 /// # Errors
 /// Those of a command.
 pub async fn stop(redis: &Redis, keys: &Keys, role: Role, worker: &WorkerId) -> Result<(), RedisError> {
-    let mut pipe = redis::pipe();
-    pipe.atomic();
-    pipe.cmd("DEL").arg(keys.heartbeat(role, worker));
-    pipe.cmd("ZREM").arg(keys.workers(role)).arg(worker.as_str());
-    redis.pipeline::<()>(&pipe).await
+    let mut call = UNBEAT.call(&[&keys.heartbeat(role, worker), keys.workers(role)]);
+    call.arg(worker.as_str());
+    redis.run(&call).await.map(drop)
 }
 
 /// The live workers of a role.

@@ -1,1 +1,6 @@
-//! The alerter role: take, match, audit, finish.
+//! The alerter: take, parse, match, audit, finish.
+
+mod decide;
+mod event;
+mod reason;
+mod signatures;

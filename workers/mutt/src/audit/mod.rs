@@ -1,1 +1,12 @@
-//! The audit trail: one transaction per batch, COPY and the outbox row.
+//! The audit trail: rows encoded for COPY, one transaction per batch with its outbox, and what errors of
+//! PostgreSQL mean for a batch.
+
+mod copy;
+mod outbox;
+mod sqlstate;
+pub(crate) mod timestamp;
+mod writer;
+
+pub(crate) use copy::{AuditRow, CopyBuffer};
+pub(crate) use outbox::{DeadEntry, Outbox, Template, UnhandledGroup};
+pub(crate) use writer::{AuditError, Writer, Written};

@@ -1,0 +1,65 @@
+# One target per thing that CI does. `make run` and `make test` install what is missing.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Where setup has just installed Rust, the shell does not know it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# mold links the test binaries several times faster than the default linker; where it is missing, the default is used.
+ifneq ($(shell command -v mold 2>/dev/null),)
+export RUSTFLAGS ?= -C link-arg=-fuse-ld=mold
+endif
+CARGO ?= cargo
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mutt
+DENY_VERSION := 0.20.2
+DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+
+.PHONY: help
+help: ## Show the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+
+.PHONY: setup
+setup: ## Install what building and testing need (Debian, Ubuntu, RHEL-like).
+	@.ci/setup test
+
+.PHONY: run
+run: ## Build and start everything on this machine, with sample rules and traffic; Ctrl-C ends it.
+	@.ci/setup run
+	$(CARGO) build --release -p mutt --locked
+	@exec $${CARGO_TARGET_DIR:-target}/release/mutt dev
+
+.PHONY: test
+test: setup fmt clippy deny unit e2e ## Run every check and every test.
+
+.PHONY: fmt
+fmt: ## Check the formatting.
+	$(CARGO) fmt --all --check
+
+.PHONY: clippy
+clippy: ## Lint, warnings are errors.
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: deny
+deny: $(DENY) ## Check crates, licences and sources of the dependency tree.
+	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
+
+$(DENY):
+	$(CARGO) install cargo-deny --locked --version $(DENY_VERSION) --no-default-features --root $(CACHE)/tools/cargo-deny-$(DENY_VERSION)
+
+.PHONY: unit
+unit: ## Tests of every crate, with real Redis and PostgreSQL.
+	$(CARGO) test --workspace --exclude mutt-e2e --locked
+
+.PHONY: e2e
+e2e: ## Tests that drive the binary from outside, with rsyslogd and snmptrapd too.
+	$(CARGO) build -p mutt --locked
+	$(CARGO) test -p mutt-e2e --locked
+
+.PHONY: bench
+bench: ## Measure, each figure beside its limit in the same run; quiet cores, please.
+	$(CARGO) build --release -p mutt --locked
+	$${CARGO_TARGET_DIR:-target}/release/mutt bench
+
+.PHONY: golden
+golden: ## Write generated files again: the README's settings table, OpenAPI.
+	UPDATE_GOLDEN=1 $(CARGO) test -p mutt --lib --locked golden

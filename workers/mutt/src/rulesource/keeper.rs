@@ -1,0 +1,263 @@
+//! Keeps the rule set in use equal to its source: notices changes, builds off the hot path, swaps, acknowledges.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use mutt_queue::{Keys, Notice, Redis, WorkerId};
+use mutt_rules::{Compiled, Event, Scratch};
+use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
+
+use super::dir::{self, Directory};
+use super::{Active, Loaded, RuleSourceError, Source, ack, announce, bundle, postgres};
+
+/// What happened, for the metrics.
+pub(crate) trait KeeperEvents: Send + Sync {
+    /// A rule set came into use after this time of reading and building.
+    fn reloaded(&self, active: &Active, took: Duration);
+    /// A rule set could not be read or built; the one in use stays.
+    fn failed(&self, error: &RuleSourceError);
+}
+
+/// Ways to make the keeper look, from any thread.
+#[derive(Debug, Default)]
+pub(crate) struct Triggers {
+    compare: Notify,
+    reload: Notify,
+    reload_all: AtomicBool,
+}
+
+impl Triggers {
+    /// Redis named a revision that is not in use.
+    pub(crate) fn compare(&self) {
+        self.compare.notify_one();
+    }
+
+    /// Read everything again, whatever the revision says (SIGHUP).
+    pub(crate) fn reload(&self) {
+        self.reload_all.store(true, Ordering::Release);
+        self.reload.notify_one();
+    }
+}
+
+/// The task that keeps the rules. Lives on the worker's second thread.
+pub(crate) struct Keeper<E> {
+    /// The record.
+    pub source: Source,
+    /// A connection of this thread.
+    pub redis: Redis,
+    /// Names.
+    pub keys: Arc<Keys>,
+    /// Who acknowledges.
+    pub worker: WorkerId,
+    /// The rule set in use; none before the first verified one.
+    pub active: Arc<ArcSwapOption<Active>>,
+    /// See [`Triggers`].
+    pub triggers: Arc<Triggers>,
+    /// How often the source is asked for changes.
+    pub poll_interval: Duration,
+    /// How often everything is read again.
+    pub full_interval: Duration,
+    /// Takes what happened.
+    pub events: E,
+}
+
+/// What the keeper remembers between looks.
+#[derive(Default)]
+struct Memory {
+    directory: Directory,
+    /// Counter of PostgreSQL or fingerprint of the directory at the last reading.
+    mark: Option<i64>,
+    /// Revisions in Redis that are not ours and that the source does not explain: told once, not followed.
+    foreign: Option<String>,
+    /// Whether Redis knows what is in use.
+    acknowledged: bool,
+}
+
+impl<E: KeeperEvents> Keeper<E> {
+    /// Runs until it is dropped.
+    pub(crate) async fn run(self) {
+        let mut memory = Memory::default();
+        let mut published = self.redis.subscribe(self.keys.reload_channels());
+        let mut poll = tokio::time::interval(self.poll_interval);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut full = tokio::time::interval(self.full_interval);
+        full.reset();
+        loop {
+            let all = tokio::select! {
+                notice = published.next() => match notice {
+                    Notice::Message { payload, .. } if self.in_use(&payload) => continue,
+                    // MUTT 2.x publishes any text when it changed a rule: look at the source itself.
+                    Notice::Message { .. } => true,
+                    Notice::Resubscribed => false,
+                },
+                () = self.triggers.compare.notified() => false,
+                () = self.triggers.reload.notified() => self.triggers.reload_all.swap(false, Ordering::AcqRel),
+                _ = poll.tick() => false,
+                _ = full.tick() => true,
+            };
+            self.look(&mut memory, all).await;
+        }
+    }
+
+    fn in_use(&self, revision: &[u8]) -> bool {
+        self.active.load().as_ref().is_some_and(|active| active.revision.as_str().as_bytes() == revision)
+    }
+
+    async fn look(&self, memory: &mut Memory, all: bool) {
+        let current = announce::current(&self.redis, &self.keys).await.ok();
+        let differs = match &current {
+            Some(Some(revision)) => !self.in_use(revision.as_bytes()) && memory.foreign.as_ref() != Some(revision),
+            Some(None) => false,
+            None => false,
+        };
+        let started = Instant::now();
+        let changed = match self.read_if_changed(memory, all || differs).await {
+            Ok(None) => false,
+            Ok(Some(loaded)) => match self.build(loaded).await {
+                Ok(active) => self.put_in_use(memory, active, started.elapsed()),
+                Err(error) => return self.failed(memory, &error),
+            },
+            Err(error) => return self.failed(memory, &error),
+        };
+        self.tell(memory, current, changed).await;
+    }
+
+    fn failed(&self, memory: &mut Memory, error: &RuleSourceError) {
+        // The next poll tries again.
+        memory.mark = None;
+        tracing::warn!(%error, in_use = self.active.load().is_some(), "rules could not be read; what is in use stays");
+        self.events.failed(error);
+    }
+
+    async fn read_if_changed(&self, memory: &mut Memory, anyway: bool) -> Result<Option<Loaded>, RuleSourceError> {
+        let first = self.active.load().is_none();
+        match &self.source {
+            Source::Postgres(pool) => {
+                if !anyway && !first && memory.mark == Some(postgres::counter(pool).await?) {
+                    return Ok(None);
+                }
+                let loaded = postgres::load(pool).await?;
+                memory.mark = Some(loaded.counter);
+                Ok(Some(loaded))
+            }
+            Source::Directory(path) => {
+                let mark = dir::fingerprint(path)?.cast_signed();
+                if !anyway && !first && memory.mark == Some(mark) {
+                    return Ok(None);
+                }
+                memory.mark = Some(mark);
+                memory.directory.load(path).map(Some)
+            }
+            Source::Redis if anyway || first => bundle::load(&self.redis, &self.keys).await.map(Some),
+            Source::Redis => Ok(None),
+        }
+    }
+
+    /// Compiles and tries a rule set on a thread of its own, so that leases are renewed meanwhile.
+    async fn build(&self, loaded: Loaded) -> Result<Active, RuleSourceError> {
+        let previous = self.active.load_full();
+        let built = tokio::task::spawn_blocking(move || build(&loaded, previous.as_deref()));
+        built.await.map_err(|error| RuleSourceError::Build(error.to_string()))
+    }
+
+    /// True if the rules differ from those before.
+    fn put_in_use(&self, memory: &mut Memory, active: Active, took: Duration) -> bool {
+        let before = self.active.load_full();
+        let changed = before.as_ref().is_none_or(|before| before.revision != active.revision);
+        let told: HashSet<&str> =
+            before.iter().flat_map(|before| &before.errors).map(|error| error.reason.as_str()).collect();
+        for error in active.errors.iter().filter(|error| !told.contains(error.reason.as_str())) {
+            tracing::warn!(
+                rule = error.rule,
+                reason = error.reason,
+                last_good_in_use = error.last_good_in_use,
+                "rule is not in use as written"
+            );
+        }
+        if changed {
+            tracing::info!(
+                revision = active.revision.short(),
+                rules = active.compiled.rules().len(),
+                errors = active.errors.len(),
+                took_ms = took.as_millis() as u64,
+                "rules in use"
+            );
+        }
+        let same_errors = before.is_some_and(|before| before.errors == active.errors);
+        memory.acknowledged &= !changed && same_errors;
+        let active = Arc::new(active);
+        self.active.store(Some(Arc::clone(&active)));
+        self.events.reloaded(&active, took);
+        changed
+    }
+
+    /// Tells Redis: the revision, if this worker saw a change first, and that it is in use here.
+    async fn tell(&self, memory: &mut Memory, current: Option<Option<String>>, changed: bool) {
+        let Some(active) = self.active.load_full() else { return };
+        let Some(current) = current else {
+            memory.acknowledged = false;
+            return;
+        };
+        let mut told = true;
+        if current.as_deref() != Some(active.revision.as_str()) && !matches!(self.source, Source::Redis) {
+            if changed || current.is_none() {
+                told = announce::announce(&self.redis, &self.keys, &active.revision).await.is_ok();
+            } else {
+                memory.foreign = current;
+            }
+        }
+        if !memory.acknowledged {
+            memory.acknowledged = ack::acknowledge(&self.redis, &self.keys, &self.worker, &active).await.is_ok();
+        }
+        if !told {
+            memory.mark = None;
+        }
+    }
+}
+
+/// A path for messages.
+impl Source {
+    /// From a directory's path.
+    pub(crate) fn directory(path: impl Into<PathBuf>) -> Self {
+        Self::Directory(path.into())
+    }
+}
+
+fn build(loaded: &Loaded, previous: Option<&Active>) -> Active {
+    let compiled = Compiled::build(&loaded.set, previous.map(|previous| &previous.compiled));
+    probe(loaded, &compiled);
+    let reasons = |rule: &mutt_rules::RuleError| {
+        let known = loaded.unreadable.iter().find(|unreadable| unreadable.id.is_some() && unreadable.id == rule.id);
+        known.map_or_else(|| rule.reason.clone(), |known| known.reason.clone())
+    };
+    let mut errors: Vec<mutt_rules::RuleError> = compiled
+        .errors()
+        .iter()
+        .map(|error| mutt_rules::RuleError { reason: reasons(error), ..error.clone() })
+        .collect();
+    errors.extend(loaded.unreadable.iter().filter(|unreadable| unreadable.id.is_none()).cloned());
+    Active { compiled, revision: loaded.revision.clone(), errors }
+}
+
+/// Lets the new set decide some events before it counts: lazily built automata are warm, and a set that cannot
+/// decide at all never comes into use.
+fn probe(loaded: &Loaded, compiled: &Compiled) {
+    let mut scratch = Scratch::default();
+    let own = loaded.set.rules().iter().flat_map(|rule| &rule.spec.tests).take(100);
+    for test in own {
+        compiled.decide(&Event::from(&test.event), &mut scratch);
+    }
+    let plain = Event {
+        hostname: "probe",
+        message: "%LINK-3-UPDOWN: Interface Gi0/1, changed state to down",
+        ..Event::default()
+    };
+    compiled.decide(&plain, &mut scratch);
+    compiled.decide(&Event { message: "größter Übertragungsfehler", ..plain }, &mut scratch);
+    compiled.decide(&Event { trap_oid: Some("1.3.6.1.6.3.1.1.5.3"), ..plain }, &mut scratch);
+}

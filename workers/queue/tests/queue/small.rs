@@ -1,0 +1,89 @@
+//! Heartbeats, settings, depth and oldest element, doorbell, preflight.
+
+use std::time::Duration;
+
+use mutt_queue::{Doorbell, Refusal, Role, WorkerId, heartbeat, settings, totals};
+use mutt_servers::RedisOptions;
+
+use crate::support::{Pipeline, patient, redis_cmd};
+
+#[tokio::test]
+async fn live_workers_are_those_with_a_heartbeat() {
+    let p = Pipeline::fresh().await;
+    let (a, b) = (WorkerId::new("pod-a"), WorkerId::new("pod-b"));
+    for worker in [&a, &b] {
+        heartbeat::beat(&p.redis, &p.keys, Role::Alerter, worker, "up").await.unwrap();
+    }
+    let mut alive = heartbeat::alive(&p.redis, &p.keys, Role::Alerter).await.unwrap();
+    alive.sort();
+    assert_eq!(alive, [a.clone(), b.clone()]);
+    assert!(heartbeat::alive(&p.redis, &p.keys, Role::Moog).await.unwrap().is_empty());
+    let ttl_s: i64 = p.redis.query(redis_cmd(&["TTL", &p.keys.heartbeat(Role::Alerter, &a)])).await.unwrap();
+    assert!((1..=30).contains(&ttl_s));
+
+    heartbeat::stop(&p.redis, &p.keys, Role::Alerter, &a).await.unwrap();
+    assert_eq!(heartbeat::alive(&p.redis, &p.keys, Role::Alerter).await.unwrap(), [b.clone()]);
+    // One that died is not counted once its time is over, and is forgotten by the next heartbeat.
+    let _: i64 = p.redis.query(redis_cmd(&["ZADD", &p.keys.workers_alerter, "1", b.as_str()])).await.unwrap();
+    assert!(heartbeat::alive(&p.redis, &p.keys, Role::Alerter).await.unwrap().is_empty());
+    heartbeat::beat(&p.redis, &p.keys, Role::Alerter, &a, "up").await.unwrap();
+    let known: i64 = p.redis.query(redis_cmd(&["ZCARD", &p.keys.workers_alerter])).await.unwrap();
+    assert_eq!(known, 1);
+}
+
+#[tokio::test]
+async fn settings_are_written_read_and_removed() {
+    let p = Pipeline::fresh().await;
+    assert!(settings::read(&p.redis, &p.keys).await.unwrap().is_empty());
+    assert_eq!(settings::write(&p.redis, &p.keys, "moog_rate_limit", "50").await.unwrap(), None);
+    assert_eq!(settings::write(&p.redis, &p.keys, "moog_rate_limit", "60").await.unwrap().as_deref(), Some("50"));
+    assert_eq!(settings::read(&p.redis, &p.keys).await.unwrap()["moog_rate_limit"], "60");
+    assert_eq!(settings::remove(&p.redis, &p.keys, "moog_rate_limit").await.unwrap().as_deref(), Some("60"));
+    assert!(settings::read(&p.redis, &p.keys).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn depth_and_oldest_element() {
+    let p = Pipeline::fresh().await;
+    assert_eq!(totals::oldest(&p.redis, &p.keys.ingest_queue).await.unwrap(), None);
+    p.accept(5, 8).await;
+    assert_eq!(totals::depth(&p.redis, &p.keys.ingest_queue).await.unwrap(), 3);
+    assert_eq!(totals::oldest(&p.redis, &p.keys.ingest_queue).await.unwrap(), Some(b"5".to_vec()));
+}
+
+#[tokio::test]
+async fn the_doorbell_rings_and_moves_nothing() {
+    let p = Pipeline::fresh().await;
+    let mut bell = Doorbell::new(&p.redis, &p.keys.ingest_queue);
+    assert!(!bell.wait(Duration::from_millis(10)).await.unwrap());
+    p.accept(0, 3).await;
+    assert!(bell.wait(Duration::from_secs(30)).await.unwrap());
+    assert_eq!(p.list(&p.keys.ingest_queue).await, ["0", "1", "2"]);
+
+    let other = Pipeline::fresh().await;
+    let mut bell = Doorbell::new(&other.redis, &other.keys.ingest_queue);
+    let (rung, ()) = tokio::join!(bell.wait(Duration::from_secs(30)), other.accept(0, 1));
+    assert!(rung.unwrap());
+}
+
+#[tokio::test]
+async fn a_cancelled_wait_leaves_a_working_doorbell() {
+    let p = Pipeline::fresh().await;
+    let mut bell = Doorbell::new(&p.redis, &p.keys.ingest_queue);
+    let cancelled = tokio::time::timeout(Duration::from_millis(50), bell.wait(Duration::from_hours(1))).await;
+    assert!(cancelled.is_err());
+    p.accept(0, 1).await;
+    assert!(bell.wait(Duration::from_secs(30)).await.unwrap());
+}
+
+#[tokio::test]
+async fn preflight_refuses_a_redis_that_evicts() {
+    let server = RedisOptions::new().without_persistence().maxmemory(100_000_000).start().await.unwrap();
+    let p = Pipeline::on(patient(&server.url()));
+    let seen = p.redis.preflight().await.unwrap();
+    assert_eq!(seen.check(), Ok(()));
+    assert_eq!((seen.maxmemory_bytes, seen.default_bytes_max()), (100_000_000, Some(80_000_000)));
+    assert!(!seen.appendonly && !seen.waitaof && seen.is_master && seen.total_system_memory_bytes > 0);
+    server.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.unwrap();
+    assert_eq!(p.redis.preflight().await.unwrap().check(), Err(Refusal::Evicts("allkeys-lru".into())));
+}
