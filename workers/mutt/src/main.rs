@@ -1,2 +1,10 @@
-//! mutt
-fn main() {}
+//! `mutt`: see `mutt --help`.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    mutt::cli::main()
+}

@@ -6,4 +6,4 @@ mod tls;
 
 pub(crate) use accept::{Limits, Peer, bind, serve, serve_router};
 pub(crate) use health::{Dependency, Health, health_router, metrics_router};
-pub(crate) use tls::Tls;
+pub(crate) use tls::{Tls, roots};

@@ -70,7 +70,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("DB_NAME", "mutt_db", DATABASE, "Database"),
     setting("DB_USER", "mutt_user", DATABASE, "User of PostgreSQL (may also come as a secret)"),
     setting("DB_TLS_ENABLED", "true", DATABASE, "TLS to PostgreSQL, certificate and host name verified"),
-    setting("DB_TLS_CA_CERT_PATH", "", DATABASE, "PEM file of the CA that signed PostgreSQL's certificate"),
+    setting(
+        "DB_TLS_CA_CERT_PATH",
+        "",
+        DATABASE,
+        "PEM file of the CA that signed PostgreSQL's certificate; default: the public CAs",
+    ),
     setting("DB_POOL_MIN_CONN", "2", DATABASE, "Connections kept open"),
     setting("DB_POOL_MAX_CONN", "10", DATABASE, "Most connections of one process"),
     setting("DB_READ_HOST", "", &[WebUi], "Host of a read replica for searches of the Web UI"),
@@ -282,4 +287,22 @@ pub(crate) fn secret_names() -> impl Iterator<Item = &'static str> {
 /// The setting of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The settings and secrets as Markdown tables, for the README.
+pub(crate) fn markdown() -> String {
+    let mut text = String::from("| setting | default | read by | meaning |\n|---|---|---|---|\n");
+    for setting in SETTINGS {
+        let default = if setting.default.is_empty() { "–".to_owned() } else { format!("`{}`", setting.default) };
+        let roles = if setting.roles.len() == ALL.len() {
+            "all".to_owned()
+        } else {
+            setting.roles.iter().map(|role| role.word()).collect::<Vec<_>>().join(", ")
+        };
+        text.push_str(&format!("| `{}` | {default} | {roles} | {} |\n", setting.name, setting.help));
+    }
+    text.push_str("\nSecrets (environment, or a file named by `<NAME>_FILE`): ");
+    text.push_str(&secret_names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "));
+    text.push_str(".\n");
+    text
 }

@@ -183,7 +183,7 @@ const KEY_SETTINGS: &[&str] = &[
 ];
 
 /// Refuses what this version cannot do yet, rather than ignoring it.
-pub(crate) fn fail_unsupported(reader: &mut Reader<'_>) {
+fn fail_unsupported(reader: &mut Reader<'_>) {
     for name in ["REDIS_SENTINELS", "REDIS_SENTINEL_MASTER"] {
         if reader.given(name).is_some() {
             reader.fault(name, "Redis Sentinel is not supported in this version; give REDIS_URL of the primary");

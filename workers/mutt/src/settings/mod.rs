@@ -7,9 +7,9 @@ mod reader;
 mod roles;
 mod vars;
 
-pub(crate) use catalog::{SETTINGS, Setting, secret_names};
+pub(crate) use catalog::{SETTINGS, markdown};
 pub(crate) use common::{
-    CommonSettings, DatabaseSettings, LogFormat, LogSettings, RedisSettings, ServerTls, fail_unsupported,
+    CommonSettings, DatabaseSettings, LogFormat, LogSettings, RedisSettings, ServerTls, read_secrets,
 };
 pub(crate) use reader::{Fault, Faults, Reader};
 pub(crate) use roles::{
@@ -40,6 +40,17 @@ impl Role {
             Self::WebUi => "mutt-webui",
             Self::Relay => "mutt-relay",
             Self::Tool => "mutt",
+        }
+    }
+
+    /// Short name in the documentation and on the command line.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Ingestor => "ingestor",
+            Self::Alerter => "alerter",
+            Self::Forwarder => "forwarder",
+            Self::WebUi => "webui",
+            Self::Tool => "tools",
         }
     }
 }

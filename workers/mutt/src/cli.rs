@@ -1,1 +1,0 @@
-//! The command line: `mutt <role>` and the tools round the roles.

@@ -1,0 +1,87 @@
+//! The command line: `mutt <role>` and the tools round the roles.
+
+mod flags;
+mod start;
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::{
+    settings::{Faults, Role, Vars},
+    worker::Fatal,
+};
+
+pub(crate) use start::Tool;
+
+/// MUTT takes syslog, SNMP traps and HTTP events, matches them against alert rules, writes an audit trail and forwards
+/// alerts.
+///
+/// Every setting is an environment variable and a flag of the same name (`REDIS_URL` = `--redis-url`).
+#[derive(Parser)]
+#[command(name = "mutt", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the completion script of a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page (roff); `mutt man | man -l -`.
+    Man,
+    /// Print the table of all settings as Markdown.
+    Settings,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version are no faults; everything else is wrong use (sysexits 64).
+            let code = if error.use_stderr() { 64 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match Cli::from_arg_matches(&matches).map_err(|error| error.exit()).and_then(|cli| dispatch(cli, &matches)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mutt: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// The whole command line, settings as flags included.
+fn command() -> clap::Command {
+    flags::SUBCOMMANDS.iter().fold(Cli::command(), |command, (name, role)| {
+        if command.find_subcommand(name).is_some() {
+            command.mut_subcommand(name, |subcommand| flags::add(subcommand, *role))
+        } else {
+            command
+        }
+    })
+}
+
+fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<(), Fatal> {
+    match cli.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut command(), "mutt", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Man => clap_mangen::Man::new(command())
+            .render(&mut std::io::stdout())
+            .map_err(|error| Fatal::failed("cannot write the manual page", error)),
+        Command::Settings => {
+            print!("{}", crate::settings::markdown());
+            Ok(())
+        }
+    }
+}
