@@ -9,6 +9,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
+    relay::{self, RelaySettings},
     settings::{Faults, Role, Vars},
     worker::Fatal,
 };
@@ -28,6 +29,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Send lines of rsyslog's omprog (standard input) to the ingest API; each is confirmed once it is safe.
+    Relay,
     /// Print the completion script of a shell.
     Completions {
         /// The shell.
@@ -70,8 +73,25 @@ fn command() -> clap::Command {
     })
 }
 
+/// Runs the role unless `--check` asked for the settings alone, which are good here.
+fn unless_check(matches: &ArgMatches, run: impl FnOnce() -> Result<(), Fatal>) -> Result<(), Fatal> {
+    if flags::check_only(matches) {
+        eprintln!("mutt: the settings are good");
+        return Ok(());
+    }
+    run()
+}
+
 fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<(), Fatal> {
     match cli.command {
+        Command::Relay => {
+            let vars = flags::vars(matches)?;
+            let settings = RelaySettings::from_vars(&vars)?;
+            let common = settings.common.clone();
+            unless_check(matches, || {
+                start::role(Role::Relay, &common, &vars, 1, |context| relay::run(settings, context))
+            })
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut command(), "mutt", &mut std::io::stdout());
             Ok(())

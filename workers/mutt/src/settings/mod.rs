@@ -50,6 +50,7 @@ impl Role {
             Self::Alerter => "alerter",
             Self::Forwarder => "forwarder",
             Self::WebUi => "webui",
+            Self::Relay => "relay",
             Self::Tool => "tools",
         }
     }
