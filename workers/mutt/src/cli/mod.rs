@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use crate::{
     relay::{self, RelaySettings},
-    settings::{Faults, Role, Vars},
+    settings::{AlerterSettings, Faults, Role, Vars},
     worker::Fatal,
 };
 
@@ -31,6 +31,10 @@ struct Cli {
 enum Command {
     /// Send lines of rsyslog's omprog (standard input) to the ingest API; each is confirmed once it is safe.
     Relay,
+    /// Match queued events against the rules, audit them and queue alerts.
+    Alerter,
+    /// Migrate the database, keep its partitions, show its state.
+    Db(crate::db::DbArgs),
     /// Print the completion script of a shell.
     Completions {
         /// The shell.
@@ -92,6 +96,15 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<(), Fatal> {
                 start::role(Role::Relay, &common, &vars, 1, |context| relay::run(settings, context))
             })
         }
+        Command::Alerter => {
+            let vars = flags::vars(matches)?;
+            let settings = AlerterSettings::from_vars(&vars)?;
+            let common = settings.common.clone();
+            unless_check(matches, || {
+                start::role(Role::Alerter, &common, &vars, 1, |context| crate::alert::run(settings, context))
+            })
+        }
+        Command::Db(args) => start::tool(flags::vars(matches)?, |tool| crate::db::run(args, tool)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut command(), "mutt", &mut std::io::stdout());
             Ok(())
