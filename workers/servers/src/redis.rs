@@ -95,7 +95,8 @@ impl RedisOptions {
     /// # Errors
     /// When redis-server is not installed or does not become ready.
     pub async fn start(self) -> Result<RedisServer, ServerError> {
-        let program = find_program(PROGRAM, &[])?;
+        let program =
+            find_program(PROGRAM, &[]).or_else(|missing| find_program("valkey-server", &[]).map_err(|_| missing))?;
         let mut tries = 0;
         loop {
             tries += 1;

@@ -1,6 +1,5 @@
 //! `mutt db`: schema migrations, partitions, retention, status, duplicates.
 
-mod command;
 mod duplicates;
 mod migrate;
 mod partitions;
@@ -9,7 +8,6 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use command::{DbArgs, run};
 pub(crate) use migrate::migrate;
 pub(crate) use partitions::{PartitionState, partition_state};
 

@@ -57,6 +57,15 @@ impl Plan {
         Ok(Self { sample_rules: from_database && database_url.is_none(), vars, redis_url, database_url, moog_url })
     }
 
+    /// The settings as they will be, with placeholders for what is not started yet.
+    pub(super) fn vars_for_check(&self) -> Vars {
+        let mut plan = Self { vars: self.vars.clone(), redis_url: None, database_url: None, moog_url: None, ..*self };
+        plan.use_redis(self.redis_url.as_deref().unwrap_or("redis://127.0.0.1"));
+        plan.use_database(self.database_url.as_deref().unwrap_or("postgres://mutt@127.0.0.1/mutt"));
+        plan.use_webhook(self.moog_url.as_deref().unwrap_or("http://127.0.0.1/"));
+        plan.vars
+    }
+
     /// Tells the roles where Redis is.
     pub(super) fn use_redis(&mut self, url: &str) {
         set(&mut self.vars, "REDIS_URL", url);

@@ -7,7 +7,7 @@ mod reader;
 mod roles;
 mod vars;
 
-pub(crate) use catalog::{SETTINGS, markdown};
+pub(crate) use catalog::{SETTINGS, markdown, secret_names};
 pub(crate) use common::{
     CommonSettings, DatabaseSettings, LogFormat, LogSettings, RedisSettings, ServerTls, read_secrets,
 };

@@ -1,0 +1,84 @@
+//! What `mutt dev` says to the person in front of it.
+
+use mutt_servers::{Received, Webhook};
+
+use super::{args::DevArgs, args::DevRole, plan::Plan, services::Services};
+
+/// The first alerts are shown one by one.
+const ALERTS_SHOWN: usize = 10;
+
+/// Prints where everything is and how to send a first event.
+pub(super) fn ready(args: &DevArgs, plan: &Plan, services: &Services) {
+    let key = |name: &str| plan.vars.get(name).unwrap_or("(from file)").to_owned();
+    let line = |what: &str, text: String| println!("  {what:<10}{text}");
+    println!("\nmutt dev is ready. Ctrl-C stops everything it started.\n");
+    for role in &args.roles {
+        let (health, metrics) = plan.urls(*role);
+        match role {
+            DevRole::Ingestor => {
+                line("ingest", format!("{health}/ingest   X-API-KEY: {}", key("INGEST_API_KEY")));
+            }
+            DevRole::Webui => line("web ui", format!("{health}/   X-API-KEY: {}", key("WEBUI_API_KEY"))),
+            DevRole::Alerter | DevRole::Forwarder => {
+                line(role.command(), format!("{health}/health   {metrics}/metrics"));
+            }
+        }
+    }
+    line("redis", services.redis_url.clone());
+    if !services.database_url.is_empty() {
+        line("database", services.database_url.clone());
+    }
+    if !services.moog_url.is_empty() {
+        let which = if services.webhook.is_some() { "(a stand-in for Moogsoft)" } else { "" };
+        line("webhook", format!("{} {which}", services.moog_url));
+    }
+    if args.roles.contains(&DevRole::Ingestor) {
+        let (ingest, _) = plan.urls(DevRole::Ingestor);
+        println!("\nSend an event:\n  curl -H 'X-API-KEY: {}' {ingest}/ingest \\", key("INGEST_API_KEY"));
+        println!(
+            "    -d '{{\"timestamp\":\"'$(date +%s)'\",\"hostname\":\"core-1\",\"severity\":\"notice\",\"message\":\"%BGP-5-ADJCHANGE: neighbor 10.0.0.9 Down\"}}'"
+        );
+    }
+    println!();
+}
+
+/// Shows the first alerts that reach the stand-in webhook.
+#[derive(Debug, Default)]
+pub(super) struct AlertPrinter {
+    shown: usize,
+}
+
+impl AlertPrinter {
+    /// Shows what came since the last call, until enough were shown.
+    pub(super) fn show(&mut self, webhook: &Webhook) {
+        for received in webhook.take() {
+            if self.shown == 0 {
+                println!("First alerts at the webhook:");
+            }
+            if self.shown < ALERTS_SHOWN {
+                println!("  {}", alert_line(&received));
+                self.shown += 1;
+            }
+            if self.shown == ALERTS_SHOWN {
+                println!("  … further alerts are only counted.\n");
+                webhook.record(false);
+                self.shown += 1;
+            }
+        }
+    }
+}
+
+fn alert_line(received: &Received) -> String {
+    let severity = match received.json["severity"].as_u64() {
+        Some(5) => "Critical",
+        Some(4) => "Major",
+        Some(2) => "Minor",
+        Some(1) => "Info",
+        Some(0) => "Clear",
+        _ => "Warning",
+    };
+    let text = received.text("description");
+    let cut: String = text.chars().take(100).collect();
+    let dots = if cut.len() < text.len() { "…" } else { "" };
+    format!("{severity:<9}{:<10}{:<12}{cut}{dots}", received.text("source_id"), received.text("class"))
+}
