@@ -184,22 +184,24 @@ pub(crate) async fn open_blocking(settings: &RedisSettings) -> Result<Multiplexe
 
 /// Opens a connection that subscribes.
 pub(crate) async fn open_pubsub(settings: &RedisSettings) -> Result<redis::aio::PubSub, RedisError> {
-    let work = with_passwords(settings, ProtocolVersion::RESP2, async |client: Client| client.get_async_pubsub().await);
+    let work = with_passwords(settings, ProtocolVersion::RESP2, |client| async move { client.get_async_pubsub().await });
     within(settings.connect_timeout, work).await
 }
 
 async fn login(settings: &RedisSettings, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
-    with_passwords(settings, ProtocolVersion::RESP3, async |client: Client| {
-        client.get_multiplexed_async_connection_with_config(config).await
+    with_passwords(settings, ProtocolVersion::RESP3, |client| {
+        let config = config.clone();
+        async move { client.get_multiplexed_async_connection_with_config(&config).await }
     })
     .await
 }
 
-/// Tries the passwords in turn; only a refusal of the password itself leads to the next one.
-async fn with_passwords<T>(
+/// Tries the passwords in turn; only a refusal of the password itself leads to the next one. `attempt` returns a named
+/// future rather than being an `AsyncFn`, whose future the compiler cannot prove to be `Send`.
+async fn with_passwords<T, F: Future<Output = redis::RedisResult<T>>>(
     settings: &RedisSettings,
     protocol: ProtocolVersion,
-    attempt: impl AsyncFn(Client) -> redis::RedisResult<T>,
+    attempt: impl Fn(Client) -> F,
 ) -> Result<T, RedisError> {
     let passwords = settings.passwords.candidates();
     let mut refused = None;

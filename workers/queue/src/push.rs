@@ -217,13 +217,10 @@ impl Pusher {
     /// Runs a script on this very connection.
     async fn run_on(&self, live: &Live, call: &crate::script::Call) -> Result<Value, RedisError> {
         let mut connection = live.connection.clone();
-        let mut send = async |command: &Cmd| {
-            connection.send_packed_command(command).await.map_err(RedisError::sent).and_then(checked)
-        };
-        match send(call.command()).await {
+        match send_on(&mut connection, call.command()).await {
             Err(error) if error.code() == Some("NOSCRIPT") => {
-                send(&call.load()).await?;
-                send(call.command()).await
+                send_on(&mut connection, &call.load()).await?;
+                send_on(&mut connection, call.command()).await
             }
             result => result,
         }
@@ -279,6 +276,10 @@ impl Pusher {
         let depth: i64 = self.redis.run_as(&call).await?;
         Ok(u64::try_from(depth).ok())
     }
+}
+
+async fn send_on(connection: &mut redis::aio::MultiplexedConnection, command: &Cmd) -> Result<Value, RedisError> {
+    connection.send_packed_command(command).await.map_err(RedisError::sent).and_then(checked)
 }
 
 fn size<E: AsRef<[u8]>>(group: &[Request<'_, E>]) -> (usize, usize) {

@@ -50,6 +50,7 @@ impl Secrets {
         let weak = Arc::downgrade(&inner);
         let watch = move || {
             loop {
+                #[allow(clippy::disallowed_methods, reason = "a thread of its own that does nothing else")]
                 std::thread::sleep(REFRESH_INTERVAL);
                 let Some(inner) = weak.upgrade() else { return };
                 Self(inner).refresh();

@@ -12,6 +12,8 @@ use super::event::QueuedEvent;
 use super::reason::{Reason, Rejected};
 use super::signatures::KnownSignatures;
 use crate::audit::{AuditRow, CopyBuffer, DeadEntry, Outbox, Template, UnhandledGroup, timestamp};
+use crate::rulesource::Active;
+use crate::settings::{AlerterSettings, AuditScope};
 
 /// The runtime's other tasks wait no longer than this for their turn.
 const SLICE: Duration = Duration::from_millis(2);
@@ -41,6 +43,26 @@ pub(crate) struct Options {
     pub signature_mode: SignatureMode,
 }
 
+impl Options {
+    /// AUDIT_SCOPE and UNHANDLED_SIGNATURE.
+    pub(crate) fn from_settings(settings: &AlerterSettings) -> Self {
+        let signature_mode = if settings.unhandled_masked { SignatureMode::Masked } else { SignatureMode::Exact };
+        Self { audit_unhandled: settings.audit_scope == AuditScope::All, signature_mode }
+    }
+}
+
+impl Shared {
+    /// Nothing seen yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            scratch: RefCell::default(),
+            signatures: RefCell::default(),
+            shadow_matches: RefCell::default(),
+            started: Instant::now(),
+        }
+    }
+}
+
 /// What becomes of one element.
 #[derive(Debug)]
 enum Fate {
@@ -48,19 +70,6 @@ enum Fate {
     AuditedOnly,
     Unhandled(u32),
     Dead(Rejected),
-}
-
-/// Numbers of a decided batch, for the metrics.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// Events that a rule took.
-    pub handled: u64,
-    /// Events that no rule took.
-    pub unhandled: u64,
-    /// Elements for the dead letter queue.
-    pub dead: u64,
-    /// Alerts.
-    pub alerts: u64,
 }
 
 /// The decisions on one batch; the memory serves the next batch.
@@ -81,11 +90,11 @@ impl Decisions {
         &mut self,
         batch: BatchId,
         elements: &[E],
-        rules: &Compiled,
+        rules: &Active,
         shared: &Shared,
         options: Options,
     ) {
-        self.clear();
+        self.clear(elements.len());
         let mut slice_start = Instant::now();
         for (index, element) in elements.iter().enumerate() {
             self.decide_one(batch, index, element.as_ref(), rules, shared, options);
@@ -96,12 +105,18 @@ impl Decisions {
         }
     }
 
-    fn decide_one(
+    /// Declares the next element dead without looking at it.
+    pub(crate) fn reject_next(&mut self, rejected: Rejected) {
+        self.fates.push(Fate::Dead(rejected));
+    }
+
+    /// Decides the next element, whose index is `index`.
+    pub(crate) fn decide_one(
         &mut self,
         batch: BatchId,
         index: usize,
         element: &[u8],
-        rules: &Compiled,
+        rules: &Active,
         shared: &Shared,
         options: Options,
     ) {
@@ -111,9 +126,9 @@ impl Decisions {
         };
         let mut scratch = shared.scratch.borrow_mut();
         scratch.set_now(shared.started.elapsed().as_secs());
-        let decision = rules.decide(&event.view(), &mut scratch);
+        let decision = rules.compiled.decide(&event.view(), &mut scratch);
         if !scratch.shadows().is_empty() {
-            count_shadows(rules, &scratch, shared);
+            count_shadows(&rules.compiled, &scratch, shared);
         }
         drop(scratch);
         let fate = match &decision {
@@ -142,17 +157,6 @@ impl Decisions {
         }
     }
 
-    /// Declares an element dead whatever the rules say, before the batch is written.
-    pub(crate) fn reject(&mut self, element: usize, rejected: Rejected) {
-        if let Some(row) = self.row_elements.iter().position(|index| *index as usize == element) {
-            self.row_elements.remove(row);
-            self.rows.remove(row);
-        }
-        if let Some(fate) = self.fates.get_mut(element) {
-            *fate = Fate::Dead(rejected);
-        }
-    }
-
     /// What the finish owes to Redis.
     pub(crate) fn outbox(&self) -> Outbox {
         let mut outbox = Outbox { templates: self.templates.clone(), ..Outbox::default() };
@@ -160,13 +164,17 @@ impl Decisions {
         for (index, fate) in self.fates.iter().enumerate() {
             let index = index as u32;
             match fate {
-                Fate::Forwarded(template) => outbox.alerts.push((index, *template)),
-                Fate::AuditedOnly => {}
+                Fate::Forwarded(template) => {
+                    outbox.handled += 1;
+                    outbox.alerts.push((index, *template));
+                }
+                Fate::AuditedOnly => outbox.handled += 1,
                 Fate::Unhandled(group) => elements[*group as usize].push(index),
                 Fate::Dead(rejected) => outbox.dead.push(DeadEntry {
                     element: index,
                     reason: rejected.reason.as_str().to_owned(),
                     detail: rejected.detail.clone(),
+                    attempts: rejected.attempts,
                 }),
             }
         }
@@ -181,27 +189,12 @@ impl Decisions {
         outbox
     }
 
-    /// Numbers for the metrics.
-    pub(crate) fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        for fate in &self.fates {
-            match fate {
-                Fate::Forwarded(_) => {
-                    counts.handled += 1;
-                    counts.alerts += 1;
-                }
-                Fate::AuditedOnly => counts.handled += 1,
-                Fate::Unhandled(_) => counts.unhandled += 1,
-                Fate::Dead(_) => counts.dead += 1,
-            }
-        }
-        counts
-    }
-
-    fn clear(&mut self) {
+    /// Forgets the batch before and makes room for the next one.
+    pub(crate) fn clear(&mut self, elements: usize) {
         self.rows.clear();
         self.row_elements.clear();
         self.fates.clear();
+        self.fates.reserve(elements);
         self.templates.clear();
         self.template_of.clear();
         self.groups.clear();
@@ -243,7 +236,7 @@ fn row<'a>(
     event: &'a QueuedEvent<'_>,
     text: &'a str,
     handled: Option<&Handled<'a>>,
-    rules: &'a Compiled,
+    rules: &'a Active,
 ) -> AuditRow<'a> {
     AuditRow {
         event_timestamp: event.timestamp,
@@ -256,7 +249,7 @@ fn row<'a>(
         event_id: event_id(event, batch, index),
         correlation_id: event.correlation_id.as_deref(),
         rule_name: handled.map(|handled| handled.rule.name.as_str()),
-        rule_revision: rules.revision().as_str(),
+        rule_revision: rules.revision.as_str(),
         team: handled.map(|handled| handled.team),
     }
 }

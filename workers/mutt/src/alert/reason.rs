@@ -22,6 +22,11 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
+    /// Whether a stored word is that of poison, which the metrics count apart.
+    pub(crate) fn is_poison(word: &str) -> bool {
+        word == Self::Poison.as_str()
+    }
+
     /// The word.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -43,11 +48,13 @@ pub(crate) struct Rejected {
     pub reason: Reason,
     /// For people.
     pub detail: String,
+    /// How often it was tried.
+    pub attempts: u32,
 }
 
 impl Rejected {
     /// With whatever explains it.
     pub(crate) fn new(reason: Reason, detail: impl Display) -> Self {
-        Self { reason, detail: detail.to_string() }
+        Self { reason, detail: detail.to_string(), attempts: 1 }
     }
 }

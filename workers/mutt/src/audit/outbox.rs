@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// them by index, so that the outbox is a few bytes per event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Outbox {
+    /// Events that a rule took, those that are audited only too.
+    #[serde(default)]
+    pub handled: u64,
     /// What alerts of the same rule share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub templates: Vec<Template>,
@@ -51,4 +54,6 @@ pub(crate) struct DeadEntry {
     pub reason: String,
     /// For people.
     pub detail: String,
+    /// How often it was tried.
+    pub attempts: u32,
 }

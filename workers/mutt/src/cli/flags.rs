@@ -7,11 +7,12 @@ use clap::{Arg, ArgAction, ArgMatches, parser::ValueSource};
 use crate::settings::{Faults, Origin, Role, SETTINGS, Vars};
 
 /// Subcommands that take settings as flags, and whose settings.
-pub(super) const SUBCOMMANDS: [(&str, Role); 7] = [
+pub(super) const SUBCOMMANDS: [(&str, Role); 8] = [
     ("ingestor", Role::Ingestor),
     ("alerter", Role::Alerter),
     ("forwarder", Role::Forwarder),
     ("webui", Role::WebUi),
+    ("relay", Role::Relay),
     ("rules", Role::Tool),
     ("db", Role::Tool),
     ("dlq", Role::Tool),

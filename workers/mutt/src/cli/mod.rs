@@ -9,7 +9,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    settings::{Faults, Role, Vars},
+    relay::{self, RelaySettings},
+    settings::{AlerterSettings, Faults, Role, Vars},
     worker::Fatal,
 };
 
@@ -28,6 +29,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Send lines of rsyslog's omprog (standard input) to the ingest API; each is confirmed once it is safe.
+    Relay,
+    /// Match queued events against the rules, audit them and queue alerts.
+    Alerter,
+    /// Migrate the database, keep its partitions, show its state.
+    Db(crate::db::DbArgs),
     /// Run everything on this machine: private servers, all roles, sample rules and traffic.
     Dev(crate::dev::DevArgs),
     /// Print the completion script of a shell.
@@ -72,8 +79,34 @@ fn command() -> clap::Command {
     })
 }
 
+/// Runs the role unless `--check` asked for the settings alone, which are good here.
+fn unless_check(matches: &ArgMatches, run: impl FnOnce() -> Result<(), Fatal>) -> Result<(), Fatal> {
+    if flags::check_only(matches) {
+        eprintln!("mutt: the settings are good");
+        return Ok(());
+    }
+    run()
+}
+
 fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<(), Fatal> {
     match cli.command {
+        Command::Relay => {
+            let vars = flags::vars(matches)?;
+            let settings = RelaySettings::from_vars(&vars)?;
+            let common = settings.common.clone();
+            unless_check(matches, || {
+                start::role(Role::Relay, &common, &vars, 1, |context| relay::run(settings, context))
+            })
+        }
+        Command::Alerter => {
+            let vars = flags::vars(matches)?;
+            let settings = AlerterSettings::from_vars(&vars)?;
+            let common = settings.common.clone();
+            unless_check(matches, || {
+                start::role(Role::Alerter, &common, &vars, 1, |context| crate::alert::run(settings, context))
+            })
+        }
+        Command::Db(args) => start::tool(flags::vars(matches)?, |tool| crate::db::run(args, tool)),
         Command::Dev(args) => start::tool(flags::vars(matches)?, |tool| crate::dev::run(args, tool)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut command(), "mutt", &mut std::io::stdout());

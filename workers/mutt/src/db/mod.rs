@@ -1,5 +1,6 @@
 //! `mutt db`: schema migrations, partitions, retention, status, duplicates.
 
+mod command;
 mod duplicates;
 mod migrate;
 mod partitions;
@@ -8,6 +9,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use command::{DbArgs, run};
 pub(crate) use migrate::migrate;
 pub(crate) use partitions::{PartitionState, partition_state};
 

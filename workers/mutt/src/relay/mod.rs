@@ -23,6 +23,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::connect;
 use crate::worker::{Context, Fatal};
 
 use confirm::{PATIENCE, confirm};
@@ -55,7 +56,6 @@ pub(crate) async fn run(settings: RelaySettings, context: Context) -> Result<(),
         directory: settings.spool_directory.clone(),
         counts: Arc::clone(&counts),
     };
-    start_syncing(spool.clone()).map_err(|error| Fatal::failed("thread", error))?;
     let ended = start_confirming(spool.clone(), settings.common.pod_name.clone())
         .map_err(|error| Fatal::failed("thread", error))?;
     let result = drain_to_the_end(&settings, &context, &drain, ended).await;
@@ -88,6 +88,7 @@ async fn drain_to_the_end(
             }
         }
         () = say_often(&drain.counts, spool) => {}
+        () = sync_often(spool) => {}
     }
     loop {
         let before = spool.waiting();
@@ -114,12 +115,9 @@ fn poster(settings: &RelaySettings, context: &Context) -> Result<Poster, Fatal> 
         .redirect(reqwest::redirect::Policy::none())
         .tcp_nodelay(true)
         .user_agent(concat!("mutt-relay/", env!("CARGO_PKG_VERSION")));
-    if let Some(path) = &settings.ca {
-        let what = || format!("INGEST_CA_CERT_PATH {}", path.display());
-        let pem = std::fs::read(path).map_err(|error| Fatal::failed(what(), error))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| Fatal::failed(what(), error))?;
-        builder = builder.tls_certs_only(certificates);
-    } else if settings.url.scheme() == "http" {
+    if settings.url.scheme() == "https" {
+        builder = builder.tls_backend_preconfigured(connect::tls_client(settings.ca.as_deref())?);
+    } else {
         // Without TLS no certificate is needed, and a machine without any must do.
         builder = builder.tls_certs_only([]);
     }
@@ -138,16 +136,19 @@ fn start_confirming(spool: Spool, collector: String) -> io::Result<oneshot::Rece
     Ok(receiver)
 }
 
-fn start_syncing(spool: Spool) -> io::Result<()> {
-    thread::Builder::new().name("sync".to_owned()).spawn(move || {
-        while !spool.is_closed() {
-            thread::sleep(SYNC_EVERY);
-            if let Err(error) = spool.sync() {
-                tracing::error!(%error, "what waits may not survive a loss of power");
-            }
+/// Syncs as long as lines come; off this thread, since a disk may take its time.
+async fn sync_often(spool: &Spool) {
+    let mut ticks = interval(SYNC_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let spool = spool.clone();
+        match tokio::task::spawn_blocking(move || spool.sync()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "what waits may not survive a loss of power"),
+            Err(error) => tracing::error!(%error, "the sync of the spool failed"),
         }
-    })?;
-    Ok(())
+    }
 }
 
 async fn say_often(counts: &Counts, spool: &Spool) {
