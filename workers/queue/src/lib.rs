@@ -6,7 +6,9 @@
 mod connect;
 mod connection;
 mod dedicated;
+pub mod dlq;
 mod doorbell;
+pub mod envelope;
 mod error;
 mod finish;
 pub mod heartbeat;
@@ -14,6 +16,8 @@ mod ids;
 mod janitor;
 mod keys;
 mod lease;
+pub mod moog;
+mod moog_reply;
 mod preflight;
 mod push;
 mod script;
