@@ -170,6 +170,7 @@ async fn prepare_database(plan: &Plan, shutdown: &Shutdown) -> Result<(), Fatal>
         println!("waiting for PostgreSQL: {error}");
         backoff.wait().await;
     }
+    crate::db::migrate(&pool).await.map_err(|error| Fatal::failed("migrate the database", error))?;
     if plan.sample_rules {
         let count = samples::load(&pool).await?;
         tracing::info!(count, "sample rules loaded");

@@ -34,6 +34,10 @@ impl Plan {
         let redis_url = args.redis_url.clone().or_else(|| redis_of_settings(&vars));
         let database_url = args.database_url.clone().or_else(|| database_of_settings(&vars));
         let moog_url = args.moog_url.clone().or_else(|| vars.get("MOOG_WEBHOOK_URL").map(str::to_owned));
+        // What `mutt dev` says is for a person; the roles' own lines would bury it.
+        if vars.get("LOG_LEVEL").is_none() {
+            set(&mut vars, "LOG_LEVEL", "warn");
+        }
         if let Some(directory) = &args.rules {
             set(&mut vars, "RULES_SOURCE", "dir");
             set(&mut vars, "RULES_DIR", directory.display().to_string());

@@ -6,8 +6,9 @@ use tokio::sync::mpsc;
 
 use super::args::DevRole;
 use crate::{
+    alert,
     settings::{AlerterSettings, ForwarderSettings, IngestorSettings, Vars, WebUiSettings, read_secrets},
-    worker::{Context, Fatal, Reload, Shutdown, ShutdownTrigger},
+    worker::{Context, Fatal, Reload, Shutdown, ShutdownTrigger, single_threaded},
 };
 
 /// The end of a role.
@@ -74,8 +75,13 @@ impl Threads {
 }
 
 fn run(role: DevRole, vars: &Vars, context: Context) -> Result<(), Fatal> {
-    let _ = (role, vars, context);
-    Err(Fatal::Refused("not yet".into()))
+    let runtime = single_threaded().map_err(|error| Fatal::failed("start a runtime", error))?;
+    let result = match role {
+        DevRole::Alerter => runtime.block_on(alert::run(AlerterSettings::from_vars(vars)?, context)),
+        _ => Err(Fatal::Refused("not yet".into())),
+    };
+    runtime.shutdown_background();
+    result
 }
 
 /// Everything wrong with the settings of all roles at once, before anything is started.
