@@ -59,7 +59,7 @@ pub(crate) async fn run(args: DevArgs, tool: Tool) -> Result<(), Fatal> {
     };
     let (services, mut roles) = started;
     let result = run_started(&args, &plan, &services, &mut roles, tool).await;
-    println!("\nmutt dev stops …");
+    report::say("\nmutt dev stops …");
     roles.stop(drain_time(&plan) + DRAIN_EXTRA).await;
     services.stop().await;
     result
@@ -146,10 +146,10 @@ async fn watch(
                 };
                 match change {
                     Change::Ended(role, status) => {
-                        println!("{} ended with {status}; it is started again", role.command());
+                        report::say(format_args!("{} ended with {status}; it is started again", role.command()));
                     }
                     Change::Started(role, pid) => {
-                        println!("{} runs again as process {pid}", role.command());
+                        report::say(format_args!("{} runs again as process {pid}", role.command()));
                         write_env_file(args, plan, services, roles)?;
                     }
                 }
@@ -167,7 +167,7 @@ async fn prepare_database(plan: &Plan, shutdown: &Shutdown) -> Result<(), Fatal>
         if plan.database_url.is_none() {
             return Err(Fatal::failed("reach the private PostgreSQL", error));
         }
-        println!("waiting for PostgreSQL: {error}");
+        report::say(format_args!("waiting for PostgreSQL: {error}"));
         backoff.wait().await;
     }
     crate::db::migrate(&pool).await.map_err(|error| Fatal::failed("migrate the database", error))?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 
-use super::{args::DevArgs, plan::Plan};
+use super::{args::DevArgs, plan::Plan, report};
 use crate::worker::Fatal;
 
 /// How long a role may be unready before its reason is shown.
@@ -37,7 +37,7 @@ pub(super) async fn wait(client: &Client, args: &DevArgs, plan: &Plan) {
                     Ok(answer) => answer.text().await.unwrap_or_default(),
                     Err(error) => error.to_string(),
                 };
-                println!("waiting for the {}: {}", role.command(), reason.trim());
+                report::say(format_args!("waiting for the {}: {}", role.command(), reason.trim()));
             }
             tokio::time::sleep(POLL).await;
         }

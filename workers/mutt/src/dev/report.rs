@@ -1,17 +1,29 @@
 //! What `mutt dev` says to the person in front of it.
 
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
+
 use mutt_servers::{Received, Webhook};
 
 use super::{args::DevArgs, args::DevRole, plan::Plan, services::Services};
 
 /// The first alerts are shown one by one.
 const ALERTS_SHOWN: usize = 10;
+/// Body of the first event to try.
+const EXAMPLE: &str = r#"    -d '{"timestamp":"'$(date +%s)'","hostname":"core-1","severity":"notice","message":"%BGP-5-ADJCHANGE: neighbor 10.0.0.9 Down"}'"#;
+
+/// Says a line. That nobody listens any more (`mutt dev | head`) is no reason to end.
+pub(super) fn say(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
 
 /// Prints where everything is and how to send a first event.
 pub(super) fn ready(args: &DevArgs, plan: &Plan, services: &Services) {
     let key = |name: &str| plan.vars.get(name).unwrap_or("(from file)").to_owned();
-    let line = |what: &str, text: String| println!("  {what:<10}{text}");
-    println!("\nmutt dev is ready. Ctrl-C stops everything it started.\n");
+    let line = |what: &str, text: String| say(format_args!("  {what:<10}{text}"));
+    say("\nmutt dev is ready. Ctrl-C stops everything it started.\n");
     for role in &args.roles {
         let (health, metrics) = plan.urls(*role);
         match role {
@@ -34,12 +46,11 @@ pub(super) fn ready(args: &DevArgs, plan: &Plan, services: &Services) {
     }
     if args.roles.contains(&DevRole::Ingestor) {
         let (ingest, _) = plan.urls(DevRole::Ingestor);
-        println!("\nSend an event:\n  curl -H 'X-API-KEY: {}' {ingest}/ingest \\", key("INGEST_API_KEY"));
-        println!(
-            "    -d '{{\"timestamp\":\"'$(date +%s)'\",\"hostname\":\"core-1\",\"severity\":\"notice\",\"message\":\"%BGP-5-ADJCHANGE: neighbor 10.0.0.9 Down\"}}'"
-        );
+        let key = key("INGEST_API_KEY");
+        say(format_args!("\nSend an event:\n  curl -H 'X-API-KEY: {key}' {ingest}/ingest \\"));
+        say(EXAMPLE);
     }
-    println!();
+    say("");
 }
 
 /// Shows the first alerts that reach the stand-in webhook.
@@ -53,14 +64,14 @@ impl AlertPrinter {
     pub(super) fn show(&mut self, webhook: &Webhook) {
         for received in webhook.take() {
             if self.shown == 0 {
-                println!("First alerts at the webhook:");
+                say("First alerts at the webhook:");
             }
             if self.shown < ALERTS_SHOWN {
-                println!("  {}", alert_line(&received));
+                say(format_args!("  {}", alert_line(&received)));
                 self.shown += 1;
             }
             if self.shown == ALERTS_SHOWN {
-                println!("  … further alerts are only counted.\n");
+                say("  … further alerts are only counted.\n");
                 webhook.record(false);
                 self.shown += 1;
             }
