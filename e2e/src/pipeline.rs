@@ -27,7 +27,8 @@ enum Postgres {
 }
 
 impl Pipeline {
-    /// With a database on the server that all tests share, migrated, and one rule: messages with `ALERT` are forwarded.
+    /// With a database on the server that all tests share, migrated, and two rules: messages with `ALERT`
+    /// are forwarded, those with `quiet` only audited.
     pub async fn start() -> Self {
         Self::start_with(RedisOptions::new()).await
     }
@@ -66,7 +67,8 @@ impl Pipeline {
         pipeline
             .sql(
                 "INSERT INTO alert_rules (match_string, match_type, priority, prod_handling, dev_handling, team_assignment) \
-                 VALUES ('ALERT', 'contains', 10, 'Page_and_ticket', 'Ignore', 'NETO')",
+                 VALUES ('ALERT', 'contains', 10, 'Page_and_ticket', 'Ignore', 'NETO'), \
+                        ('quiet', 'contains', 20, 'Log_only', 'Log_only', 'NETO')",
             )
             .await;
         pipeline
