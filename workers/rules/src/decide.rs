@@ -1,16 +1,28 @@
 //! The decision on one event.
 
-use crate::compile::CompiledRule;
+use crate::compile::pattern::Pattern;
+use crate::compile::{Caches, Compiled, CompiledRule, Index, Seen};
 use crate::event::Event;
-use crate::spec::AlertSeverity;
+use crate::fold::fold_into;
+use crate::spec::{AlertSeverity, Mode};
 use crate::validate::is_forwarded;
 
 /// Memory that decisions reuse: one per thread serves all lanes and outlives rule sets.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    pub(crate) now_seconds: u64,
-    pub(crate) shadows: Vec<u32>,
+    now_seconds: u64,
+    caches: Caches,
+    folded: String,
+    /// Stamp of the last event that settled each rule, so that a rule is not looked at again.
+    settled: Vec<u32>,
+    stamp: u32,
+    /// Regexes whose required text was found.
+    pending: Vec<u32>,
+    shadows: Vec<u32>,
 }
+
+/// Folded copies of huge messages are not kept.
+const FOLDED_BYTES_KEPT: usize = 64 << 10;
 
 impl Scratch {
     /// Tells the time, in seconds of any monotonic clock; needed only for the suspension of rules that hit their step limit too often.
@@ -67,26 +79,171 @@ pub struct Handled<'c> {
 
 impl<'c> Handled<'c> {
     pub(crate) fn new(rule: &'c CompiledRule, development: bool) -> Self {
-        let handling = if development { &rule.handling.development } else { &rule.handling.production };
+        let words = rule.handling();
+        let handling = if development { &words.development } else { &words.production };
         Self {
             rule,
             handling,
             forward: is_forwarded(handling),
             development,
-            team: &rule.team,
-            alert_severity: rule.alert_severity,
+            team: rule.team(),
+            alert_severity: rule.alert_severity(),
         }
     }
 }
 
-/// Whether the severity criterion holds: needed on syslog events, on traps tested only if the event carries one.
-pub(crate) fn severity_holds(criterion: Option<(i64, bool)>, event: &Event<'_>, is_trap: bool) -> bool {
-    let Some((wanted, at_most)) = criterion else {
-        return true;
-    };
-    match event.syslog_severity {
-        Some(severity) if at_most => severity <= wanted,
-        Some(severity) => severity == wanted,
-        None => is_trap,
+impl Compiled {
+    /// Decides an event: the first active rule that takes it wins. Shadow rules that took it before are in [`Scratch::shadows`].
+    pub fn decide(&self, event: &Event<'_>, scratch: &mut Scratch) -> Decision<'_> {
+        scratch.begin(self.rules().len());
+        let seen = Seen::new(event, scratch.now_seconds);
+        let mut folded = std::mem::take(&mut scratch.folded);
+        let text = if seen.is_ascii {
+            event.message
+        } else {
+            fold_into(event.message, &mut folded);
+            &folded
+        };
+        let best = Search { compiled: self, seen, text, best: NONE, scratch }.run();
+        folded.shrink_to(FOLDED_BYTES_KEPT);
+        scratch.folded = folded;
+        scratch.shadows.retain(|index| *index < best);
+        scratch.shadows.sort_unstable();
+        match self.rule(best) {
+            Some(rule) => Decision::Handled(Handled::new(rule, self.is_development_host(event.hostname))),
+            None => Decision::Unhandled,
+        }
+    }
+}
+
+/// Index of no rule.
+const NONE: u32 = u32::MAX;
+
+/// The search for the first active rule that takes one event.
+struct Search<'s, 'e> {
+    compiled: &'s Compiled,
+    seen: Seen<'e>,
+    /// The message, folded unless it is ASCII.
+    text: &'s str,
+    /// The first active rule found so far.
+    best: u32,
+    scratch: &'s mut Scratch,
+}
+
+impl Search<'_, '_> {
+    fn run(mut self) -> u32 {
+        let index: &Index = &self.compiled.index;
+        if let Some(oid) = self.seen.trap_oid {
+            index.by_oid(oid, |rules| self.take_each(rules));
+        }
+        index.scan(self.text, |rules, end| {
+            self.literal_found(rules, end);
+            self.best > 0
+        });
+        self.try_pending();
+        let always = index.always(self.seen.event.message, self.seen.is_ascii, self.best, &mut self.scratch.caches);
+        self.scratch.pending.extend(always);
+        self.try_pending();
+        self.best
+    }
+
+    /// Looks at rules of which only the other criteria are open.
+    fn take_each(&mut self, rules: &[u32]) {
+        for index in rules.iter().copied() {
+            if index >= self.best {
+                break;
+            }
+            self.settle(index);
+        }
+    }
+
+    /// Looks at the rules that wait for a literal.
+    fn literal_found(&mut self, rules: &[u32], end: usize) {
+        for index in rules.iter().copied() {
+            if index >= self.best {
+                break;
+            }
+            if self.scratch.is_settled(index) {
+                continue;
+            }
+            match self.compiled.rules()[index as usize].pattern() {
+                Some(Pattern::Contains(whole)) => {
+                    if self.continues(whole, end) {
+                        self.settle(index);
+                    }
+                }
+                Some(Pattern::Regex(_) | Pattern::Backtracking(_)) => {
+                    self.scratch.mark_settled(index);
+                    self.scratch.pending.push(index);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Whether the text that ends at `end` is the whole literal, of which the automaton may hold only the beginning.
+    fn continues(&self, whole: &str, end: usize) -> bool {
+        let found = crate::compile::literal_of(whole);
+        if found.len() == whole.len() {
+            return true;
+        }
+        let start = end - found.len();
+        let text = self.text.as_bytes().get(start..start + whole.len());
+        text.is_some_and(|text| text.eq_ignore_ascii_case(whole.as_bytes()))
+    }
+
+    /// Runs the regexes of candidates, in order, until one is behind the best.
+    fn try_pending(&mut self) {
+        let mut pending = std::mem::take(&mut self.scratch.pending);
+        pending.sort_unstable();
+        for index in pending.iter().copied() {
+            if index >= self.best {
+                break;
+            }
+            let rule = &self.compiled.rules()[index as usize];
+            if rule.other_criteria_hold(&self.seen) && rule.regex_matches(&self.seen, &mut self.scratch.caches) {
+                self.taken(index, rule.mode());
+            }
+        }
+        pending.clear();
+        self.scratch.pending = pending;
+    }
+
+    /// Settles a rule whose message criterion holds.
+    fn settle(&mut self, index: u32) {
+        self.scratch.mark_settled(index);
+        let rule = &self.compiled.rules()[index as usize];
+        if rule.other_criteria_hold(&self.seen) {
+            self.taken(index, rule.mode());
+        }
+    }
+
+    fn taken(&mut self, index: u32, mode: Mode) {
+        match mode {
+            Mode::Active => self.best = self.best.min(index),
+            Mode::Shadow => self.scratch.shadows.push(index),
+        }
+    }
+}
+
+impl Scratch {
+    /// Gets ready for an event.
+    fn begin(&mut self, rules: usize) {
+        self.shadows.clear();
+        self.pending.clear();
+        self.stamp = self.stamp.wrapping_add(1);
+        if self.stamp == 0 || self.settled.len() != rules {
+            self.settled.clear();
+            self.settled.resize(rules, 0);
+            self.stamp = 1;
+        }
+    }
+
+    fn is_settled(&self, index: u32) -> bool {
+        self.settled[index as usize] == self.stamp
+    }
+
+    fn mark_settled(&mut self, index: u32) {
+        self.settled[index as usize] = self.stamp;
     }
 }

@@ -8,6 +8,7 @@ mod compile;
 mod decide;
 mod document;
 mod event;
+mod fold;
 mod hosts;
 mod lint;
 mod oid;

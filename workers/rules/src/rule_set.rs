@@ -28,11 +28,13 @@ pub struct Rule {
 impl Rule {
     /// The order in which rules are tried: priority, then PostgreSQL rules by id, then AlertRules by namespace and name.
     pub fn order(&self, other: &Self) -> Ordering {
-        fn key(rule: &Rule) -> (i32, bool, Option<i32>, (&str, &str)) {
-            (rule.spec.priority, rule.id.is_none(), rule.id, rule.name.split_once('/').unwrap_or(("", &rule.name)))
-        }
-        key(self).cmp(&key(other))
+        order_key(self.spec.priority, self.id, &self.name).cmp(&order_key(other.spec.priority, other.id, &other.name))
     }
+}
+
+/// Sorts as rules are tried.
+pub(crate) fn order_key(priority: i32, id: Option<i32>, name: &str) -> (i32, bool, Option<i32>, (&str, &str)) {
+    (priority, id.is_none(), id, name.split_once('/').unwrap_or(("", name)))
 }
 
 impl From<AlertRule> for Rule {

@@ -172,10 +172,10 @@ pub struct SeverityMatch {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Handling {
     /// For all hosts that are not development hosts, at most 100 characters. Example: `Page_and_ticket`.
-    #[schemars(length(min = 1, max = 100))]
+    #[schemars(length(max = 100))]
     pub production: String,
     /// For development hosts, at most 100 characters. Example: `Ticket_only`.
-    #[schemars(length(min = 1, max = 100))]
+    #[schemars(length(max = 100))]
     pub development: String,
 }
 

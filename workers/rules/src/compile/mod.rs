@@ -1,17 +1,27 @@
 //! From a rule set to what decides events.
 
+mod ascii;
+mod engines;
+mod index;
+mod lookaround;
+pub(crate) mod pattern;
+mod required;
+mod rule;
+mod step_limit;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use regex::{Regex, RegexBuilder};
-
-use crate::decide::{Decision, Handled, Scratch, severity_holds};
-use crate::event::Event;
-use crate::hosts::Hosts;
-use crate::oid;
+pub(crate) use self::engines::Caches;
+pub(crate) use self::index::Index;
+use self::pattern::Pattern;
+pub(crate) use self::required::cut as literal_of;
+pub use self::rule::CompiledRule;
+pub(crate) use self::rule::Seen;
 use crate::rule_set::{Revision, Rule, RuleSet};
-use crate::spec::{AlertRuleSpec, AlertSeverity, Handling, Mode};
-use crate::validate::validate;
+
+/// Bytes of all regexes of a set; rules beyond it are left out and reported. An alerter with 10,000 rules has 256 MiB in all.
+const SET_BYTES_MAX: usize = 128 << 20;
 
 /// A rule that could not be compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,145 +36,32 @@ pub struct RuleError {
     pub last_good_in_use: bool,
 }
 
-/// A rule in the form that decides events.
-#[derive(Debug)]
-pub struct CompiledRule {
-    /// `alert_rules.id` of a rule from PostgreSQL.
-    pub id: Option<i32>,
-    /// `namespace/name`, or the name or number of a rule from PostgreSQL.
-    pub name: String,
-    pub(crate) priority: i32,
-    pub(crate) mode: Mode,
-    pub(crate) handling: Handling,
-    pub(crate) team: String,
-    pub(crate) alert_severity: AlertSeverity,
-    pub(crate) pattern: Option<Regex>,
-    pub(crate) oid: Option<String>,
-    pub(crate) severity: Option<(i64, bool)>,
-    pub(crate) hosts: Hosts,
-}
-
-impl CompiledRule {
-    /// Order among the rules, lower first.
-    pub fn priority(&self) -> i32 {
-        self.priority
-    }
-
-    /// Active or Shadow.
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    fn new(rule: &Rule) -> Result<Self, String> {
-        let spec = &rule.spec;
-        let issues = validate(spec);
-        if !issues.is_empty() {
-            return Err(issues.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
-        }
-        Ok(Self {
-            id: rule.id,
-            name: rule.name.clone(),
-            priority: spec.priority,
-            mode: spec.mode,
-            handling: spec.handling.clone(),
-            team: spec.team.clone(),
-            alert_severity: spec.severity,
-            pattern: pattern(spec)?,
-            oid: spec.matches.trap_oid.as_deref().map(|oid| oid::normalize(oid).to_owned()),
-            severity: spec.matches.severity.as_ref().and_then(|severity| {
-                severity
-                    .equals
-                    .map(|value| (i64::from(value), false))
-                    .or(severity.at_most.map(|value| (i64::from(value), true)))
-            }),
-            hosts: Hosts::new(&spec.matches.hosts)?,
-        })
-    }
-
-    fn takes(&self, event: &Event<'_>) -> bool {
-        let trap_oid = event.trap_oid.map(oid::normalize).filter(|oid| !oid.is_empty());
-        let oid_holds = match (&self.oid, trap_oid) {
-            (None, _) => true,
-            (Some(prefix), Some(oid)) => oid::is_prefix(prefix, oid),
-            (Some(_), None) => self.pattern.is_some(),
-        };
-        oid_holds
-            && severity_holds(self.severity, event, trap_oid.is_some())
-            && self.hosts.take(event)
-            && self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(event.message))
-    }
-}
-
-fn pattern(spec: &AlertRuleSpec) -> Result<Option<Regex>, String> {
-    let Some(message) = &spec.matches.message else {
-        return Ok(None);
-    };
-    let text = match (&message.contains, &message.regex) {
-        (Some(literal), _) => regex::escape(literal),
-        (None, Some(regex)) => regex.clone(),
-        (None, None) => return Ok(None),
-    };
-    RegexBuilder::new(&text).case_insensitive(true).build().map(Some).map_err(|error| error.to_string())
-}
-
 /// A compiled rule set; immutable, to be swapped as a whole.
 #[derive(Debug)]
 pub struct Compiled {
     revision: Revision,
     rules: Vec<Arc<CompiledRule>>,
+    pub(crate) index: Index,
     errors: Vec<RuleError>,
     development_hosts: HashSet<String>,
     teams: BTreeMap<String, String>,
 }
 
+type RuleKey<'r> = (Option<i32>, &'r str);
+
 impl Compiled {
     /// Compiles a rule set. Rules that do not compile are reported by [`Compiled::errors`]; their last good form is taken over from
     /// `previous`, where there is one, and else they are left out. Rules that did not change keep their compiled form.
     pub fn build(set: &RuleSet, previous: Option<&Self>) -> Self {
-        let known: HashMap<(Option<i32>, &str), &Arc<CompiledRule>> = previous
-            .iter()
-            .flat_map(|compiled| &compiled.rules)
-            .map(|rule| ((rule.id, rule.name.as_str()), rule))
-            .collect();
-        let (mut rules, mut errors) = (Vec::new(), Vec::new());
-        for rule in set.rules().iter().filter(|rule| rule.spec.enabled) {
-            match CompiledRule::new(rule) {
-                Ok(compiled) => rules.push(Arc::new(compiled)),
-                Err(reason) => {
-                    let last_good = known.get(&(rule.id, rule.name.as_str())).map(|rule| Arc::clone(rule));
-                    errors.push(RuleError {
-                        rule: rule.name.clone(),
-                        id: rule.id,
-                        reason,
-                        last_good_in_use: last_good.is_some(),
-                    });
-                    rules.extend(last_good);
-                }
-            }
-        }
+        let (rules, errors) = compile_rules(set, previous);
         Self {
             revision: set.revision(),
+            index: Index::new(&rules),
             rules,
             errors,
             development_hosts: set.development_hosts().iter().cloned().collect(),
             teams: set.teams().clone(),
         }
-    }
-
-    /// Decides an event: the first active rule that takes it wins. Shadow rules that took it before are in [`Scratch::shadows`].
-    pub fn decide(&self, event: &Event<'_>, scratch: &mut Scratch) -> Decision<'_> {
-        scratch.shadows.clear();
-        for (index, rule) in self.rules.iter().enumerate() {
-            if rule.takes(event) {
-                match rule.mode {
-                    Mode::Shadow => scratch.shadows.push(index as u32),
-                    Mode::Active => {
-                        return Decision::Handled(Handled::new(rule, self.is_development_host(event.hostname)));
-                    }
-                }
-            }
-        }
-        Decision::Unhandled
     }
 
     /// Revision of the rule set this was built from.
@@ -209,11 +106,70 @@ impl Compiled {
 
     /// Searches that ended at the step limit of their regex (and so counted as no match), since the rules were compiled.
     pub fn step_limit_hits(&self) -> u64 {
-        0
+        self.rules.iter().map(|rule| rule.step_limit_hits()).sum()
     }
 
     /// Names of the rules that are suspended because they hit their step limit 100 times within a minute.
-    pub fn suspended(&self, _now_seconds: u64) -> Vec<&str> {
-        Vec::new()
+    pub fn suspended(&self, now_seconds: u64) -> Vec<&str> {
+        self.rules.iter().filter(|rule| rule.is_suspended(now_seconds)).map(|rule| rule.name.as_str()).collect()
     }
+
+    /// Bytes of all automata.
+    pub fn automata_bytes(&self) -> usize {
+        self.index.bytes() + self.rules.iter().filter_map(|rule| rule.pattern()).map(Pattern::bytes).sum::<usize>()
+    }
+}
+
+/// Compiles what changed, in the order in which rules are tried.
+fn compile_rules(set: &RuleSet, previous: Option<&Compiled>) -> (Vec<Arc<CompiledRule>>, Vec<RuleError>) {
+    let known: HashMap<RuleKey<'_>, &Arc<CompiledRule>> = previous
+        .iter()
+        .flat_map(|compiled| &compiled.rules)
+        .map(|rule| ((rule.id, rule.name.as_str()), rule))
+        .collect();
+    let (mut rules, mut errors): (Vec<Arc<CompiledRule>>, Vec<RuleError>) = (Vec::new(), Vec::new());
+    let mut names: HashSet<RuleKey<'_>> = HashSet::new();
+    let mut bytes = 0;
+    for rule in set.rules().iter().filter(|rule| rule.spec.enabled) {
+        let key = (rule.id, rule.name.as_str());
+        let last_good = known.get(&key).copied();
+        let is_first = names.insert(key);
+        let compiled = if is_first { compile_rule(rule, last_good, bytes) } else { Err(TAKEN_NAME.to_owned()) };
+        let in_use = match compiled {
+            Ok(compiled) => Some(compiled),
+            Err(reason) => {
+                let last_good = last_good.filter(|_| is_first).map(Arc::clone);
+                let last_good_in_use = last_good.is_some();
+                errors.push(RuleError { rule: rule.name.clone(), id: rule.id, reason, last_good_in_use });
+                last_good
+            }
+        };
+        bytes += in_use.as_ref().and_then(|rule| rule.pattern()).map_or(0, Pattern::bytes);
+        rules.extend(in_use);
+    }
+    if errors.iter().any(|error| error.last_good_in_use) {
+        // A last good form keeps the priority it had.
+        rules.sort_by(|a, b| order(a).cmp(&order(b)));
+    }
+    (rules, errors)
+}
+
+const TAKEN_NAME: &str = "another rule of the set has the same namespace and name; rename one of them";
+
+fn compile_rule(rule: &Rule, last: Option<&Arc<CompiledRule>>, bytes: usize) -> Result<Arc<CompiledRule>, String> {
+    if let Some(same) = last.filter(|last| *last.fingerprint() == rule::fingerprint(&rule.spec)) {
+        return Ok(Arc::clone(same));
+    }
+    let compiled = CompiledRule::new(rule)?;
+    if bytes + compiled.pattern().map_or(0, Pattern::bytes) > SET_BYTES_MAX {
+        return Err(format!(
+            "the regexes of all rules take more than {} MiB; simplify the largest or use contains",
+            SET_BYTES_MAX >> 20
+        ));
+    }
+    Ok(Arc::new(compiled))
+}
+
+fn order(rule: &CompiledRule) -> impl Ord + '_ {
+    crate::rule_set::order_key(rule.priority(), rule.id, &rule.name)
 }
