@@ -141,8 +141,8 @@ impl Search<'_, '_> {
             self.best > 0
         });
         self.try_pending();
-        let always = index.always(self.seen.event.message, self.seen.is_ascii, self.best, &mut self.scratch.caches);
-        self.scratch.pending.extend(always);
+        let Scratch { caches, pending, .. } = &mut *self.scratch;
+        index.always.candidates(self.seen.event.message, self.seen.is_ascii, self.best, caches, pending);
         self.try_pending();
         self.best
     }
@@ -167,16 +167,12 @@ impl Search<'_, '_> {
                 continue;
             }
             match self.compiled.rules()[index as usize].pattern() {
-                Some(Pattern::Contains(whole)) => {
-                    if self.continues(whole, end) {
-                        self.settle(index);
-                    }
-                }
+                Some(Pattern::Contains(whole)) if self.continues(whole, end) => self.settle(index),
                 Some(Pattern::Regex(_) | Pattern::Backtracking(_)) => {
                     self.scratch.mark_settled(index);
                     self.scratch.pending.push(index);
                 }
-                None => {}
+                Some(Pattern::Contains(_)) | None => {}
             }
         }
     }
@@ -201,7 +197,7 @@ impl Search<'_, '_> {
                 break;
             }
             let rule = &self.compiled.rules()[index as usize];
-            if rule.other_criteria_hold(&self.seen) && rule.regex_matches(&self.seen, &mut self.scratch.caches) {
+            if rule.other_criteria_hold(&self.seen) && rule.message_holds(&self.seen, &mut self.scratch.caches) {
                 self.taken(index, rule.mode());
             }
         }

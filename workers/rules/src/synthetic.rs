@@ -149,7 +149,7 @@ fn padded(random: &mut Random, text: &str) -> String {
         message.push(' ');
         message.push_str(WORDS[random.below(WORDS.len())]);
         if random.below(4) == 0 {
-            message.push_str(&format!(" {}", random.below(65_536)));
+            message.extend([" ", &random.below(65_536).to_string()]);
         }
     }
     message

@@ -87,7 +87,7 @@ fn lists_and_objects_from_a_cluster_are_read() {
 
 #[test]
 fn all_faults_are_told_at_once_with_their_places() {
-    let text = r#"apiVersion: mutt.dev/v1alpha1
+    let text = r"apiVersion: mutt.dev/v1alpha1
 kind: AlertRule
 metadata: {name: Upper Case}
 spec:
@@ -123,7 +123,7 @@ apiVersion: mutt.dev/v1alpha1
 kind: AlertRule
 metadata: {name: good}
 spec: {match: {message: {contains: x}}, handling: {production: a, development: b}, team: X}
-"#;
+";
     let errors = parse_documents(text, "f.yaml").unwrap_err();
     let seen: Vec<(usize, usize, &str)> =
         errors.errors.iter().map(|e| (e.document, e.line, e.field.as_str())).collect();

@@ -13,9 +13,12 @@ use proptest::sample::select;
 use proptest::test_runner::RngSeed;
 use regex::{Regex, RegexBuilder};
 
-/// The same cases in every run; another number tries others.
+/// The same cases in every run; `PROPTEST_RNG_SEED` tries others.
 fn seed() -> RngSeed {
-    RngSeed::Fixed(std::env::var("MUTT_RULES_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1))
+    match ProptestConfig::default().rng_seed {
+        RngSeed::Random => RngSeed::Fixed(1),
+        given @ RngSeed::Fixed(_) => given,
+    }
 }
 
 /// What the contract says, one rule after the other.

@@ -29,11 +29,32 @@ pub(crate) struct Caches {
     backtrack: Option<(u64, backtrack::Cache)>,
     lazy: Option<(u64, lazy::Cache)>,
     pike: Option<(u64, pikevm::Cache)>,
+    chunks: Vec<(u64, lazy::Cache)>,
+}
+
+impl Caches {
+    /// The cache of a chunk of regexes.
+    pub(super) fn chunk(&mut self, number: usize, id: u64, automaton: &lazy::DFA) -> &mut lazy::Cache {
+        while self.chunks.len() <= number {
+            self.chunks.push((id, automaton.create_cache()));
+        }
+        let (owner, cache) = &mut self.chunks[number];
+        if *owner != id {
+            cache.reset(automaton);
+            *owner = id;
+        }
+        cache
+    }
+}
+
+/// A number that no other automaton of the process has.
+pub(super) fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Engines {
-    pub(super) fn new(nfa: NFA) -> Result<Self, BuildError> {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+    pub(super) fn new(nfa: NFA) -> Result<Self, Box<BuildError>> {
         let backtrack = BoundedBacktracker::builder()
             .configure(BoundedBacktracker::config().visited_capacity(BACKTRACK_BYTES))
             .build_from_nfa(nfa.clone())?;
@@ -48,8 +69,7 @@ impl Engines {
             .build_from_nfa(nfa.clone())
             .ok()
             .map(Box::new);
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, backtrack, lazy, pike: PikeVM::new_from_nfa(nfa)? })
+        Ok(Self { id: next_id(), backtrack, lazy, pike: PikeVM::new_from_nfa(nfa)? })
     }
 
     /// Whether the expression matches anywhere in the text.

@@ -7,7 +7,7 @@ use aho_corasick::automaton::Automaton;
 use aho_corasick::nfa::contiguous;
 use aho_corasick::{Anchored, BuildError, MatchKind, StartKind, dfa};
 
-use super::engines::Caches;
+use super::chunk::Always;
 use super::pattern::Pattern;
 use super::required::{LiteralSet, choose};
 use super::rule::CompiledRule;
@@ -21,8 +21,8 @@ pub(crate) struct Index {
     automaton: Option<LiteralAutomaton>,
     literals: Groups,
     oids: HashMap<Box<str>, Vec<u32>>,
-    /// Regexes without a required text, in order.
-    always: Vec<u32>,
+    /// Regexes without a required text.
+    pub(crate) always: Always,
 }
 
 #[derive(Debug)]
@@ -82,15 +82,13 @@ impl Index {
                 (None, None) => {}
             }
         }
-        match LiteralAutomaton::new(&literals) {
-            Ok(automaton) => Self { automaton, literals: Groups::new(&groups), oids, always },
-            // More literals than an automaton can number (2^31 bytes): every message rule is tried.
-            Err(_) => {
-                let all = 0..rules.len() as u32;
-                let always = all.filter(|index| rules[*index as usize].pattern().is_some()).collect();
-                Self { automaton: None, literals: Groups::default(), oids, always }
-            }
+        if let Ok(automaton) = LiteralAutomaton::new(&literals) {
+            return Self { automaton, literals: Groups::new(&groups), oids, always: Always::new(rules, &always) };
         }
+        // More literals than an automaton can number (2^31 bytes): every message rule is tried.
+        let all = 0..rules.len() as u32;
+        let all: Vec<u32> = all.filter(|index| rules[*index as usize].pattern().is_some()).collect();
+        Self { automaton: None, literals: Groups::default(), oids, always: Always::new(rules, &all) }
     }
 
     /// Calls `found(rules, end of the literal)` for each literal in the text (folded, or ASCII), until it answers false.
@@ -114,17 +112,6 @@ impl Index {
                 found(rules);
             }
         }
-    }
-
-    /// Rules before `best` that must be tried whatever the message holds.
-    pub(crate) fn always(
-        &self,
-        _message: &str,
-        _is_ascii: bool,
-        best: u32,
-        _caches: &mut Caches,
-    ) -> impl Iterator<Item = u32> + '_ {
-        self.always.iter().copied().take_while(move |index| *index < best)
     }
 
     /// Bytes of the literal automaton.

@@ -1,6 +1,7 @@
 //! From a rule set to what decides events.
 
 mod ascii;
+mod chunk;
 mod engines;
 mod index;
 mod lookaround;

@@ -60,7 +60,7 @@ pub(crate) struct Regex {
 
 #[derive(Debug)]
 enum Ascii {
-    Table(dense::DFA<Vec<u32>>),
+    Table(Box<dense::DFA<Vec<u32>>>),
     Engines(Engines),
 }
 
@@ -141,7 +141,7 @@ impl Regex {
         let mut bytes = unicode.memory_usage();
         let ascii = if let Some(table) = table(&ascii) {
             bytes += table.memory_usage();
-            Ascii::Table(table)
+            Ascii::Table(Box::new(table))
         } else {
             bytes += ascii.memory_usage();
             Ascii::Engines(Engines::new(ascii).map_err(|error| too_large(&error))?)
@@ -195,13 +195,11 @@ impl Backtracking {
         if self.limit.is_suspended(now_seconds) {
             return false;
         }
-        match catch_unwind(AssertUnwindSafe(|| self.regex.is_match(message))) {
-            Ok(Ok(found)) => found,
-            Ok(Err(_)) | Err(_) => {
-                self.limit.hit(now_seconds);
-                false
-            }
+        if let Ok(Ok(found)) = catch_unwind(AssertUnwindSafe(|| self.regex.is_match(message))) {
+            return found;
         }
+        self.limit.hit(now_seconds);
+        false
     }
 }
 
@@ -215,10 +213,11 @@ pub(super) fn parse(pattern: &str, case_insensitive: bool) -> Result<Hir, Box<re
         .map_err(Box::new)
 }
 
-fn nfa(hir: &Hir, captures: WhichCaptures) -> Result<NFA, thompson::BuildError> {
+fn nfa(hir: &Hir, captures: WhichCaptures) -> Result<NFA, Box<thompson::BuildError>> {
     thompson::Compiler::new()
         .configure(thompson::Config::new().nfa_size_limit(Some(REGEX_BYTES_MAX)).which_captures(captures))
         .build_from_hir(hir)
+        .map_err(Box::new)
 }
 
 fn table(nfa: &NFA) -> Option<dense::DFA<Vec<u32>>> {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
 
 use crate::fold::{fold, fold_char};
 
@@ -109,7 +109,7 @@ fn exact(hir: &Hir) -> Option<String> {
             let mut folded =
                 class.iter().take(8).flat_map(|range| (range.start()..=range.end()).take(8)).map(fold_char);
             let first = folded.next()?;
-            let is_single = class.iter().map(|range| range.len()).sum::<usize>() <= 8 && folded.all(|c| c == first);
+            let is_single = class.iter().map(ClassUnicodeRange::len).sum::<usize>() <= 8 && folded.all(|c| c == first);
             is_single.then(|| first.to_string())
         }
         HirKind::Capture(capture) => exact(&capture.sub),

@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use super::engines::Caches;
 use super::pattern::Pattern;
 use crate::event::Event;
+use crate::fold::fold;
 use crate::hosts::Hosts;
 use crate::oid;
 use crate::rule_set::Rule;
@@ -152,12 +153,13 @@ impl CompiledRule {
         oid_holds && severity_holds && self.hosts.take(&seen.event)
     }
 
-    /// Whether the regex of the rule, if it has one, matches the message.
-    pub(crate) fn regex_matches(&self, seen: &Seen<'_>, caches: &mut Caches) -> bool {
+    /// Whether the message criterion, if there is one, holds.
+    pub(crate) fn message_holds(&self, seen: &Seen<'_>, caches: &mut Caches) -> bool {
         match &self.pattern {
             Some(Pattern::Regex(regex)) => regex.is_match(seen.event.message, seen.is_ascii, caches),
             Some(Pattern::Backtracking(regex)) => regex.is_match(seen.event.message, seen.now_seconds),
-            Some(Pattern::Contains(_)) | None => true,
+            Some(Pattern::Contains(text)) => fold(seen.event.message).contains(&**text),
+            None => true,
         }
     }
 }

@@ -151,9 +151,10 @@ fn split(text: &str) -> Vec<(usize, String)> {
         }
         if let Some((_, chunk)) = chunks.last_mut() {
             // The marker itself is blanked, what follows it on its line stays where it is.
-            match is_marker(line) {
-                true => chunk.push_str(&format!("   {}", &line[3..])),
-                false => chunk.push_str(line),
+            if is_marker(line) {
+                chunk.extend(["   ", &line[3..]]);
+            } else {
+                chunk.push_str(line);
             }
             chunk.push('\n');
         }

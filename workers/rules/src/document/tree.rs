@@ -75,7 +75,7 @@ impl Node {
             Content::String(value) => Value::String(value),
             Content::Sequence(items) => {
                 let items = items.into_iter().enumerate().map(|(index, item)| {
-                    path.push_str(&format!("[{index}]"));
+                    path.extend(["[", &index.to_string(), "]"]);
                     let at = item.0.referenced;
                     let value = item.flatten(path, at, place, positions);
                     path.truncate(length);
