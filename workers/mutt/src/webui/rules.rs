@@ -1,0 +1,395 @@
+//! `rules`: the alert rules in PostgreSQL. Each change is announced to the alerters before it is answered.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use mutt_rules::{AlertSeverity, Mode, RuleTest};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use super::caller::Caller;
+use super::error::ApiError;
+use super::input::{Body, OptionalBody, Params, PathParams};
+use super::{Api, rule_input};
+use crate::rules::row::{MatchType, RowError, RuleColumns};
+use crate::rules::table;
+
+/// A rule.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RuleView {
+    /// Number of the rule; null for a rule that is not kept in PostgreSQL.
+    id: Option<i32>,
+    /// Unique name, if the rule has one.
+    name: Option<String>,
+    /// Text or regular expression that is looked for in the message, case ignored.
+    match_string: Option<String>,
+    /// Prefix of the trap's OID, by whole arcs.
+    trap_oid: Option<String>,
+    /// Syslog severity, 0 to 7.
+    syslog_severity: Option<i32>,
+    /// How `match_string` is compared; with `oid_prefix` only `trap_oid` counts.
+    #[schema(value_type = MatchTypeWord)]
+    match_type: MatchType,
+    /// The lower is tried first.
+    priority: i32,
+    /// Handling on production hosts.
+    prod_handling: String,
+    /// Handling on development hosts.
+    dev_handling: String,
+    /// Team of the alert.
+    team_assignment: String,
+    /// Whether the rule takes part.
+    is_active: bool,
+    /// What the rule is for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required = false)]
+    description: String,
+    /// Host names, globs or CIDRs the rule is limited to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    hosts: Vec<String>,
+    /// This syslog severity or a more urgent one.
+    #[serde(rename = "atMost", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    at_most: Option<i32>,
+    /// Severity of the alert; Warning if absent.
+    #[serde(skip_serializing_if = "is_default")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    severity: AlertSeverity,
+    /// `Shadow`: matches are counted and nothing more; Active if absent.
+    #[serde(skip_serializing_if = "is_default")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    mode: Mode,
+    /// Sample events with the expected result.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>, required = false)]
+    tests: Vec<RuleTest>,
+    /// Why the row is no rule and takes no part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<String>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// `contains`, `regex` or `oid_prefix`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(dead_code, reason = "read by the OpenAPI document only")]
+pub(crate) enum MatchTypeWord {
+    /// The message contains the text.
+    Contains,
+    /// The message matches the regular expression.
+    Regex,
+    /// The trap's OID has the prefix.
+    OidPrefix,
+}
+
+/// All rules in the order in which they are tried.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RuleList {
+    rules: Vec<RuleView>,
+}
+
+/// What a rule is made of. In a PUT absent fields stay as they are.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "read by the OpenAPI document only")]
+pub(crate) struct RuleBody {
+    /// Unique name: an object name of Kubernetes, with `namespace/` before it if wanted.
+    #[schema(max_length = 253)]
+    name: Option<String>,
+    /// Text or regular expression that is looked for in the message, case ignored. This or `trap_oid` is required.
+    #[schema(max_length = 4096)]
+    match_string: Option<String>,
+    /// Prefix of the trap's OID, by whole arcs.
+    #[schema(max_length = 255)]
+    trap_oid: Option<String>,
+    /// Syslog severity.
+    #[schema(minimum = 0, maximum = 7)]
+    syslog_severity: Option<i32>,
+    /// How `match_string` is compared; `contains` if absent.
+    match_type: Option<MatchTypeWord>,
+    /// The lower is tried first; 100 if absent.
+    priority: Option<i32>,
+    /// Handling on production hosts: Page_and_ticket, Page_only and Ticket_only forward, any other word only audits.
+    #[schema(min_length = 1, max_length = 100)]
+    prod_handling: String,
+    /// Handling on development hosts.
+    #[schema(min_length = 1, max_length = 100)]
+    dev_handling: String,
+    /// Team of the alert.
+    #[schema(min_length = 1, max_length = 100)]
+    team_assignment: String,
+    /// Whether the rule takes part; true if absent.
+    is_active: Option<bool>,
+    /// What the rule is for.
+    #[schema(max_length = 1024)]
+    description: Option<String>,
+    /// Host names, globs or CIDRs the rule is limited to.
+    hosts: Option<Vec<String>>,
+    /// This syslog severity or a more urgent one; not together with `syslog_severity`.
+    #[schema(rename = "atMost", minimum = 0, maximum = 7)]
+    at_most: Option<i32>,
+    /// Severity of the alert: Critical, Major, Warning (default), Minor, Info or Clear.
+    severity: Option<String>,
+    /// Active (default) or Shadow.
+    mode: Option<String>,
+    /// Sample events with the expected result; a rule that fails one of its own tests is refused.
+    #[schema(value_type = Option<Vec<Object>>)]
+    tests: Option<Vec<RuleTest>>,
+    /// Why the rule is changed, for the configuration audit.
+    #[schema(max_length = 2000)]
+    reason: Option<String>,
+}
+
+/// A change of a rule was made.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RuleChanged {
+    /// Number of the rule.
+    id: i32,
+    /// What was done.
+    message: String,
+    /// Remarks on the request: unknown fields, fields without effect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<String>,
+}
+
+impl From<RowError> for ApiError {
+    fn from(error: RowError) -> Self {
+        match error {
+            RowError::Column(error) => error.into(),
+            RowError::Spec(_) | RowError::MatchType(_) => Self::Conflict(format!("the row in PostgreSQL is no rule: {error}")),
+        }
+    }
+}
+
+/// All rules in the order in which they are tried.
+#[utoipa::path(get, path = "/rules", tag = "rules", responses(
+    (status = 200, body = RuleList), (status = 401, ref = "#/components/responses/Unauthorized"),
+    (status = 503, ref = "#/components/responses/Unavailable")))]
+pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<RuleList>, ApiError> {
+    let rows = api.timed("rules_list", async { Ok::<_, ApiError>(table::all(api.pool()).await?) }).await?;
+    let rules = rows
+        .into_iter()
+        .map(|(id, row)| match row {
+            Ok(rule) => view(id, rule),
+            Err(error) => unreadable(id, &error),
+        })
+        .collect();
+    Ok(Json(RuleList { rules }))
+}
+
+/// One rule.
+#[utoipa::path(get, path = "/rules/{id}", tag = "rules",
+    params(("id" = i32, Path, minimum = 1, description = "Number of the rule")), responses(
+    (status = 200, body = RuleView), (status = 400, ref = "#/components/responses/BadRequest"),
+    (status = 401, ref = "#/components/responses/Unauthorized"),
+    (status = 404, ref = "#/components/responses/NotFound"),
+    (status = 503, ref = "#/components/responses/Unavailable")))]
+pub(crate) async fn show(State(api): State<Arc<Api>>, path: PathParams) -> Result<Json<RuleView>, ApiError> {
+    let id = path.id()?;
+    match table::one(api.pool(), id, false).await {
+        Ok(Some(rule)) => Ok(Json(view(id, rule))),
+        Ok(None) => Err(not_found(id)),
+        Err(RowError::Column(error)) => Err(error.into()),
+        Err(error) => Ok(Json(unreadable(id, &error))),
+    }
+}
+
+/// Makes a rule. It is in use within two seconds.
+#[utoipa::path(post, path = "/rules", tag = "rules", request_body = RuleBody, responses(
+    (status = 201, body = RuleChanged), (status = 400, ref = "#/components/responses/BadRequest"),
+    (status = 401, ref = "#/components/responses/Unauthorized"),
+    (status = 409, ref = "#/components/responses/Conflict"),
+    (status = 413, ref = "#/components/responses/TooLarge"),
+    (status = 415, ref = "#/components/responses/MediaType"),
+    (status = 503, ref = "#/components/responses/Unavailable")))]
+pub(crate) async fn create(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Body(fields): Body,
+) -> Result<(StatusCode, Json<RuleChanged>), ApiError> {
+    api.rules_are_here()?;
+    let input = rule_input::create(fields)?;
+    let author = caller.author(input.reason);
+    let id = api
+        .timed("rules_create", async {
+            let mut transaction = api.pool().begin().await?;
+            refuse_conflict(&mut transaction, None, &input.rule).await?;
+            let id = table::insert(&mut transaction, &author, &input.rule).await?;
+            transaction.commit().await?;
+            Ok::<_, ApiError>(id)
+        })
+        .await?;
+    api.announce_rules().await;
+    let message = "Rule created successfully".to_owned();
+    Ok((StatusCode::CREATED, Json(RuleChanged { id, message, warnings: input.warnings })))
+}
+
+/// Changes a rule: fields that are absent stay as they are.
+#[utoipa::path(put, path = "/rules/{id}", tag = "rules", request_body = RuleBody,
+    params(("id" = i32, Path, minimum = 1, description = "Number of the rule")), responses(
+    (status = 200, body = RuleChanged), (status = 400, ref = "#/components/responses/BadRequest"),
+    (status = 401, ref = "#/components/responses/Unauthorized"),
+    (status = 404, ref = "#/components/responses/NotFound"),
+    (status = 409, ref = "#/components/responses/Conflict"),
+    (status = 413, ref = "#/components/responses/TooLarge"),
+    (status = 415, ref = "#/components/responses/MediaType"),
+    (status = 503, ref = "#/components/responses/Unavailable")))]
+pub(crate) async fn update(
+    State(api): State<Arc<Api>>,
+    path: PathParams,
+    caller: Caller,
+    Body(fields): Body,
+) -> Result<Json<RuleChanged>, ApiError> {
+    api.rules_are_here()?;
+    let id = path.id()?;
+    let warnings = api
+        .timed("rules_update", async {
+            let mut transaction = api.pool().begin().await?;
+            let old = table::one(&mut *transaction, id, true).await?.ok_or_else(|| not_found(id))?;
+            let input = rule_input::update(fields, &old)?;
+            if input.rule != old {
+                refuse_conflict(&mut transaction, Some(id), &input.rule).await?;
+                let author = caller.author(input.reason);
+                table::update(&mut transaction, &author, id, &old, &input.rule).await?;
+            }
+            transaction.commit().await?;
+            Ok::<_, ApiError>(input.warnings)
+        })
+        .await?;
+    api.announce_rules().await;
+    let message = "Rule updated successfully".to_owned();
+    Ok(Json(RuleChanged { id, message, warnings }))
+}
+
+/// Removes a rule. Audit rows of its events stay.
+#[utoipa::path(delete, path = "/rules/{id}", tag = "rules",
+    params(("id" = i32, Path, minimum = 1, description = "Number of the rule"),
+           ("reason" = Option<String>, Query, description = "Why, for the configuration audit")), responses(
+    (status = 200, body = RuleChanged), (status = 400, ref = "#/components/responses/BadRequest"),
+    (status = 401, ref = "#/components/responses/Unauthorized"),
+    (status = 404, ref = "#/components/responses/NotFound"),
+    (status = 409, ref = "#/components/responses/Conflict"),
+    (status = 503, ref = "#/components/responses/Unavailable")))]
+pub(crate) async fn remove(
+    State(api): State<Arc<Api>>,
+    path: PathParams,
+    params: Params,
+    caller: Caller,
+    OptionalBody(mut fields): OptionalBody,
+) -> Result<Json<RuleChanged>, ApiError> {
+    api.rules_are_here()?;
+    let id = path.id()?;
+    let reason = fields.reason()?.or(params.reason()?);
+    let author = caller.author(reason);
+    api.timed("rules_delete", async {
+        let mut transaction = api.pool().begin().await?;
+        if !table::delete(&mut transaction, &author, id).await? {
+            return Err(not_found(id));
+        }
+        transaction.commit().await?;
+        Ok(())
+    })
+    .await?;
+    api.announce_rules().await;
+    let message = "Rule deleted successfully".to_owned();
+    Ok(Json(RuleChanged { id, message, warnings: Vec::new() }))
+}
+
+fn not_found(id: i32) -> ApiError {
+    ApiError::NotFound(format!("there is no rule {id}"))
+}
+
+/// Refuses a name that another rule has, and an active rule that could never take an event because an active one
+/// with the same criteria and priority stands before it. Other writers wait until the transaction ends.
+async fn refuse_conflict(connection: &mut PgConnection, id: Option<i32>, rule: &RuleColumns) -> Result<(), ApiError> {
+    sqlx::query("LOCK TABLE alert_rules IN SHARE ROW EXCLUSIVE MODE").execute(&mut *connection).await?;
+    let holder: Option<i32> = sqlx::query_scalar("SELECT id FROM alert_rules WHERE name = $1 AND id IS DISTINCT FROM $2")
+        .bind(&rule.name)
+        .bind(id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if let (Some(holder), Some(name)) = (holder, &rule.name) {
+        return Err(ApiError::Conflict(format!("name: rule {holder} is called '{name}' already")));
+    }
+    if !rule.is_active || rule.extras.mode == Mode::Shadow {
+        return Ok(());
+    }
+    let twin: Option<i32> = sqlx::query_scalar(
+        "SELECT id FROM alert_rules WHERE is_active AND match_string IS NOT DISTINCT FROM $1 \
+         AND trap_oid IS NOT DISTINCT FROM $2 AND syslog_severity IS NOT DISTINCT FROM $3 AND match_type = $4 \
+         AND priority = $5 AND id IS DISTINCT FROM $6 AND coalesce(spec->'hosts', '[]') = $7 \
+         AND spec->'atMost' IS NOT DISTINCT FROM $8 AND coalesce(spec->>'mode', 'Active') = 'Active' LIMIT 1",
+    )
+    .bind(&rule.match_string)
+    .bind(&rule.trap_oid)
+    .bind(rule.syslog_severity)
+    .bind(rule.match_type.word())
+    .bind(rule.priority)
+    .bind(id)
+    .bind(json!(rule.extras.hosts))
+    .bind(rule.extras.at_most.map(Value::from))
+    .fetch_optional(&mut *connection)
+    .await?;
+    match twin {
+        None => Ok(()),
+        Some(twin) => Err(ApiError::Conflict(format!(
+            "rule {twin} has the same criteria and priority, so that only one of the two could ever match"
+        ))),
+    }
+}
+
+fn view(id: i32, rule: RuleColumns) -> RuleView {
+    RuleView {
+        id: Some(id),
+        name: rule.name,
+        match_string: rule.match_string,
+        trap_oid: rule.trap_oid,
+        syslog_severity: rule.syslog_severity,
+        match_type: rule.match_type,
+        priority: rule.priority,
+        prod_handling: rule.prod_handling,
+        dev_handling: rule.dev_handling,
+        team_assignment: rule.team_assignment,
+        is_active: rule.is_active,
+        description: rule.extras.description,
+        hosts: rule.extras.hosts,
+        at_most: rule.extras.at_most,
+        severity: rule.extras.severity,
+        mode: rule.extras.mode,
+        tests: rule.extras.tests,
+        error: None,
+    }
+}
+
+/// A row that somebody wrote past MUTT: it takes no part, and says why.
+fn unreadable(id: i32, error: &RowError) -> RuleView {
+    RuleView {
+        id: Some(id),
+        name: None,
+        match_string: None,
+        trap_oid: None,
+        syslog_severity: None,
+        match_type: MatchType::Contains,
+        priority: 0,
+        prod_handling: String::new(),
+        dev_handling: String::new(),
+        team_assignment: String::new(),
+        is_active: false,
+        description: String::new(),
+        hosts: Vec::new(),
+        at_most: None,
+        severity: AlertSeverity::default(),
+        mode: Mode::default(),
+        tests: Vec::new(),
+        error: Some(error.to_string()),
+    }
+}
