@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::error::ApiError;
+use super::openapi::{BadRequest, Unauthorized, Unavailable};
 use super::input::{HOSTNAME_BYTES_MAX, Params};
 use super::paging::{Cursor, Page, Pagination, Total};
 use super::time::{self, Micros, iso};
@@ -155,9 +156,9 @@ fn push_instant(query: &mut QueryBuilder<Postgres>, instant: Micros) {
 
 /// Searches in the audit trail of events, newest first.
 #[utoipa::path(get, path = "/audit-logs", tag = "audit", params(AuditLogParams), responses(
-    (status = 200, body = AuditLogs), (status = 400, ref = "#/components/responses/BadRequest"),
-    (status = 401, ref = "#/components/responses/Unauthorized"),
-    (status = 503, ref = "#/components/responses/Unavailable")))]
+    (status = 200, body = AuditLogs), (status = 400, response = BadRequest),
+    (status = 401, response = Unauthorized),
+    (status = 503, response = Unavailable)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     params: Params,

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::caller::Caller;
 use super::error::ApiError;
+use super::openapi::{BadRequest, Conflict, MediaType, NotFound, TooLarge, Unauthorized, Unavailable};
 use super::input::{Body, HOSTNAME_BYTES_MAX, OptionalBody, Params, PathParams, hostname};
 use crate::rules::change::{Target, record};
 
@@ -53,8 +54,8 @@ pub(crate) struct HostChanged {
 
 /// All development hosts.
 #[utoipa::path(get, path = "/dev-hosts", tag = "hosts", responses(
-    (status = 200, body = DevHosts), (status = 401, ref = "#/components/responses/Unauthorized"),
-    (status = 503, ref = "#/components/responses/Unavailable")))]
+    (status = 200, body = DevHosts), (status = 401, response = Unauthorized),
+    (status = 503, response = Unavailable)))]
 pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<DevHosts>, ApiError> {
     let names: Vec<String> = sqlx::query_scalar("SELECT hostname FROM development_hosts ORDER BY hostname")
         .fetch_all(api.pool())
@@ -64,12 +65,12 @@ pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<DevHosts>, 
 
 /// Adds a development host. It counts within two seconds.
 #[utoipa::path(post, path = "/dev-hosts", tag = "hosts", request_body = DevHostBody, responses(
-    (status = 201, body = HostChanged), (status = 400, ref = "#/components/responses/BadRequest"),
-    (status = 401, ref = "#/components/responses/Unauthorized"),
-    (status = 409, ref = "#/components/responses/Conflict"),
-    (status = 413, ref = "#/components/responses/TooLarge"),
-    (status = 415, ref = "#/components/responses/MediaType"),
-    (status = 503, ref = "#/components/responses/Unavailable")))]
+    (status = 201, body = HostChanged), (status = 400, response = BadRequest),
+    (status = 401, response = Unauthorized),
+    (status = 409, response = Conflict),
+    (status = 413, response = TooLarge),
+    (status = 415, response = MediaType),
+    (status = 503, response = Unavailable)))]
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -102,11 +103,11 @@ pub(crate) async fn create(
 #[utoipa::path(delete, path = "/dev-hosts/{hostname}", tag = "hosts",
     params(("hostname" = String, Path, min_length = 1, max_length = 255, description = "Exact name"),
            ("reason" = Option<String>, Query, description = "Why, for the configuration audit")), responses(
-    (status = 200, body = HostChanged), (status = 400, ref = "#/components/responses/BadRequest"),
-    (status = 401, ref = "#/components/responses/Unauthorized"),
-    (status = 404, ref = "#/components/responses/NotFound"),
-    (status = 409, ref = "#/components/responses/Conflict"),
-    (status = 503, ref = "#/components/responses/Unavailable")))]
+    (status = 200, body = HostChanged), (status = 400, response = BadRequest),
+    (status = 401, response = Unauthorized),
+    (status = 404, response = NotFound),
+    (status = 409, response = Conflict),
+    (status = 503, response = Unavailable)))]
 pub(crate) async fn remove(
     State(api): State<Arc<Api>>,
     path: PathParams,

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::error::ApiError;
+use super::openapi::{BadRequest, Conflict, MediaType, NotFound, TooLarge, Unauthorized, Unavailable};
 use super::input::{Body, OptionalBody, Params, PathParams};
 use super::{Api, rule_input};
 use crate::rules::row::{MatchType, RowError, RuleColumns};
@@ -172,8 +173,8 @@ impl From<RowError> for ApiError {
 
 /// All rules in the order in which they are tried.
 #[utoipa::path(get, path = "/rules", tag = "rules", responses(
-    (status = 200, body = RuleList), (status = 401, ref = "#/components/responses/Unauthorized"),
-    (status = 503, ref = "#/components/responses/Unavailable")))]
+    (status = 200, body = RuleList), (status = 401, response = Unauthorized),
+    (status = 503, response = Unavailable)))]
 pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<RuleList>, ApiError> {
     let rows = api.timed("rules_list", async { Ok::<_, ApiError>(table::all(api.pool()).await?) }).await?;
     let rules = rows
@@ -189,10 +190,10 @@ pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<RuleList>, 
 /// One rule.
 #[utoipa::path(get, path = "/rules/{id}", tag = "rules",
     params(("id" = i32, Path, minimum = 1, description = "Number of the rule")), responses(
-    (status = 200, body = RuleView), (status = 400, ref = "#/components/responses/BadRequest"),
-    (status = 401, ref = "#/components/responses/Unauthorized"),
-    (status = 404, ref = "#/components/responses/NotFound"),
-    (status = 503, ref = "#/components/responses/Unavailable")))]
+    (status = 200, body = RuleView), (status = 400, response = BadRequest),
+    (status = 401, response = Unauthorized),
+    (status = 404, response = NotFound),
+    (status = 503, response = Unavailable)))]
 pub(crate) async fn show(State(api): State<Arc<Api>>, path: PathParams) -> Result<Json<RuleView>, ApiError> {
     let id = path.id()?;
     match table::one(api.pool(), id, false).await {
@@ -205,12 +206,12 @@ pub(crate) async fn show(State(api): State<Arc<Api>>, path: PathParams) -> Resul
 
 /// Makes a rule. It is in use within two seconds.
 #[utoipa::path(post, path = "/rules", tag = "rules", request_body = RuleBody, responses(
-    (status = 201, body = RuleChanged), (status = 400, ref = "#/components/responses/BadRequest"),
-    (status = 401, ref = "#/components/responses/Unauthorized"),
-    (status = 409, ref = "#/components/responses/Conflict"),
-    (status = 413, ref = "#/components/responses/TooLarge"),
-    (status = 415, ref = "#/components/responses/MediaType"),
-    (status = 503, ref = "#/components/responses/Unavailable")))]
+    (status = 201, body = RuleChanged), (status = 400, response = BadRequest),
+    (status = 401, response = Unauthorized),
+    (status = 409, response = Conflict),
+    (status = 413, response = TooLarge),
+    (status = 415, response = MediaType),
+    (status = 503, response = Unavailable)))]
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -236,13 +237,13 @@ pub(crate) async fn create(
 /// Changes a rule: fields that are absent stay as they are.
 #[utoipa::path(put, path = "/rules/{id}", tag = "rules", request_body = RuleBody,
     params(("id" = i32, Path, minimum = 1, description = "Number of the rule")), responses(
-    (status = 200, body = RuleChanged), (status = 400, ref = "#/components/responses/BadRequest"),
-    (status = 401, ref = "#/components/responses/Unauthorized"),
-    (status = 404, ref = "#/components/responses/NotFound"),
-    (status = 409, ref = "#/components/responses/Conflict"),
-    (status = 413, ref = "#/components/responses/TooLarge"),
-    (status = 415, ref = "#/components/responses/MediaType"),
-    (status = 503, ref = "#/components/responses/Unavailable")))]
+    (status = 200, body = RuleChanged), (status = 400, response = BadRequest),
+    (status = 401, response = Unauthorized),
+    (status = 404, response = NotFound),
+    (status = 409, response = Conflict),
+    (status = 413, response = TooLarge),
+    (status = 415, response = MediaType),
+    (status = 503, response = Unavailable)))]
 pub(crate) async fn update(
     State(api): State<Arc<Api>>,
     path: PathParams,
@@ -274,11 +275,11 @@ pub(crate) async fn update(
 #[utoipa::path(delete, path = "/rules/{id}", tag = "rules",
     params(("id" = i32, Path, minimum = 1, description = "Number of the rule"),
            ("reason" = Option<String>, Query, description = "Why, for the configuration audit")), responses(
-    (status = 200, body = RuleChanged), (status = 400, ref = "#/components/responses/BadRequest"),
-    (status = 401, ref = "#/components/responses/Unauthorized"),
-    (status = 404, ref = "#/components/responses/NotFound"),
-    (status = 409, ref = "#/components/responses/Conflict"),
-    (status = 503, ref = "#/components/responses/Unavailable")))]
+    (status = 200, body = RuleChanged), (status = 400, response = BadRequest),
+    (status = 401, response = Unauthorized),
+    (status = 404, response = NotFound),
+    (status = 409, response = Conflict),
+    (status = 503, response = Unavailable)))]
 pub(crate) async fn remove(
     State(api): State<Arc<Api>>,
     path: PathParams,

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::caller::Caller;
 use super::error::ApiError;
+use super::openapi::{BadRequest, Conflict, MediaType, NotFound, TooLarge, Unauthorized, Unavailable};
 use super::hosts::HostChanged;
 use super::input::{Body, Fields, HOSTNAME_BYTES_MAX, OptionalBody, Params, PathParams, hostname};
 use crate::rules::change::{Target, record};
@@ -63,8 +64,8 @@ pub(crate) struct TeamBody {
 
 /// All hosts with a team.
 #[utoipa::path(get, path = "/teams", tag = "teams", responses(
-    (status = 200, body = DeviceTeams), (status = 401, ref = "#/components/responses/Unauthorized"),
-    (status = 503, ref = "#/components/responses/Unavailable")))]
+    (status = 200, body = DeviceTeams), (status = 401, response = Unauthorized),
+    (status = 503, response = Unavailable)))]
 pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<DeviceTeams>, ApiError> {
     let teams = sqlx::query_as("SELECT hostname, team_assignment FROM device_teams ORDER BY hostname")
         .fetch_all(api.pool())
@@ -74,12 +75,12 @@ pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<DeviceTeams
 
 /// Gives a host a team.
 #[utoipa::path(post, path = "/teams", tag = "teams", request_body = DeviceTeamBody, responses(
-    (status = 201, body = HostChanged), (status = 400, ref = "#/components/responses/BadRequest"),
-    (status = 401, ref = "#/components/responses/Unauthorized"),
-    (status = 409, ref = "#/components/responses/Conflict"),
-    (status = 413, ref = "#/components/responses/TooLarge"),
-    (status = 415, ref = "#/components/responses/MediaType"),
-    (status = 503, ref = "#/components/responses/Unavailable")))]
+    (status = 201, body = HostChanged), (status = 400, response = BadRequest),
+    (status = 401, response = Unauthorized),
+    (status = 409, response = Conflict),
+    (status = 413, response = TooLarge),
+    (status = 415, response = MediaType),
+    (status = 503, response = Unavailable)))]
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -113,13 +114,13 @@ pub(crate) async fn create(
 /// Gives a host another team.
 #[utoipa::path(put, path = "/teams/{hostname}", tag = "teams", request_body = TeamBody,
     params(("hostname" = String, Path, min_length = 1, max_length = 255, description = "Exact name")), responses(
-    (status = 200, body = HostChanged), (status = 400, ref = "#/components/responses/BadRequest"),
-    (status = 401, ref = "#/components/responses/Unauthorized"),
-    (status = 404, ref = "#/components/responses/NotFound"),
-    (status = 409, ref = "#/components/responses/Conflict"),
-    (status = 413, ref = "#/components/responses/TooLarge"),
-    (status = 415, ref = "#/components/responses/MediaType"),
-    (status = 503, ref = "#/components/responses/Unavailable")))]
+    (status = 200, body = HostChanged), (status = 400, response = BadRequest),
+    (status = 401, response = Unauthorized),
+    (status = 404, response = NotFound),
+    (status = 409, response = Conflict),
+    (status = 413, response = TooLarge),
+    (status = 415, response = MediaType),
+    (status = 503, response = Unavailable)))]
 pub(crate) async fn update(
     State(api): State<Arc<Api>>,
     path: PathParams,
@@ -156,11 +157,11 @@ pub(crate) async fn update(
 #[utoipa::path(delete, path = "/teams/{hostname}", tag = "teams",
     params(("hostname" = String, Path, min_length = 1, max_length = 255, description = "Exact name"),
            ("reason" = Option<String>, Query, description = "Why, for the configuration audit")), responses(
-    (status = 200, body = HostChanged), (status = 400, ref = "#/components/responses/BadRequest"),
-    (status = 401, ref = "#/components/responses/Unauthorized"),
-    (status = 404, ref = "#/components/responses/NotFound"),
-    (status = 409, ref = "#/components/responses/Conflict"),
-    (status = 503, ref = "#/components/responses/Unavailable")))]
+    (status = 200, body = HostChanged), (status = 400, response = BadRequest),
+    (status = 401, response = Unauthorized),
+    (status = 404, response = NotFound),
+    (status = 409, response = Conflict),
+    (status = 503, response = Unavailable)))]
 pub(crate) async fn remove(
     State(api): State<Arc<Api>>,
     path: PathParams,
