@@ -30,19 +30,19 @@ pub(crate) fn router(api: Arc<Api>, registry: &Registry) -> Router {
             (status, axum::Json(body))
         })
     };
-    Router::new()
+    let own = Router::new()
         .route("/", get(about::index))
         .route("/live", answer(crate::server::Health::live))
         .route("/ready", answer(crate::server::Health::ready))
         .route("/health", answer(crate::server::Health::health))
         .route("/api/openapi.json", get(openapi::serve))
-        .merge(metrics_router(registry))
         .nest("/api/v1", resources())
         .nest("/api/v2", resources())
+        .with_state(api.clone());
+    own.merge(metrics_router(registry))
         .fallback(async || ApiError::NotFound("no such path; /api/openapi.json lists them".into()))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(from_fn_with_state(api.clone(), gate))
-        .with_state(api)
+        .layer(from_fn_with_state(api, gate))
 }
 
 /// The resources, the same for each version of the API.

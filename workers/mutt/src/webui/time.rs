@@ -86,8 +86,8 @@ fn restore_plus(text: &str) -> String {
 }
 
 fn micros(civil: DateTime) -> Option<Micros> {
-    let zoned = civil.to_zoned(TimeZone::UTC).ok()?;
-    in_bounds(zoned.timestamp().as_microsecond())
+    let timestamp = TimeZone::UTC.to_timestamp(civil).ok()?;
+    in_bounds(timestamp.as_microsecond())
 }
 
 /// Years 1 to 9999: inside what PostgreSQL and ISO 8601 can say.
