@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use crate::{
     relay::{self, RelaySettings},
-    settings::{AlerterSettings, Faults, Role, Vars},
+    settings::{AlerterSettings, Faults, Role, Vars, WebUiSettings},
     worker::Fatal,
 };
 
@@ -37,6 +37,8 @@ enum Command {
     Db(crate::db::DbArgs),
     /// Run everything on this machine: private servers, all roles, sample rules and traffic.
     Dev(crate::dev::DevArgs),
+    /// Serve the API of rules, audit, hosts, teams and settings on port 8090.
+    Webui,
     /// Print the completion script of a shell.
     Completions {
         /// The shell.
@@ -108,6 +110,14 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<(), Fatal> {
         }
         Command::Db(args) => start::tool(flags::vars(matches)?, |tool| crate::db::run(args, tool)),
         Command::Dev(args) => start::tool(flags::vars(matches)?, |tool| crate::dev::run(args, tool)),
+        Command::Webui => {
+            let vars = flags::vars(matches)?;
+            let settings = WebUiSettings::from_vars(&vars)?;
+            let common = settings.common.clone();
+            unless_check(matches, || {
+                start::role(Role::WebUi, &common, &vars, 1, |context| crate::webui::run(settings, context))
+            })
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut command(), "mutt", &mut std::io::stdout());
             Ok(())

@@ -16,8 +16,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::error::ApiError;
-use super::openapi::{BadRequest, Unauthorized, Unavailable};
 use super::input::{HOSTNAME_BYTES_MAX, Params};
+use super::openapi::{BadRequest, Unauthorized, Unavailable};
 use super::paging::{Cursor, Page, Pagination, Total};
 use super::time::{self, Micros, iso};
 
@@ -118,9 +118,7 @@ impl Search {
         let (start, end) = time::range(params)?;
         Ok(Self {
             hostname: params.text("hostname", HOSTNAME_BYTES_MAX)?,
-            rule_id: params
-                .integer("rule_id", 1..=i64::from(i32::MAX))?
-                .map(|id| id as i32),
+            rule_id: params.integer("rule_id", 1..=i64::from(i32::MAX))?.map(|id| id as i32),
             start,
             end,
         })
@@ -148,10 +146,7 @@ impl Search {
 
 /// An instant without loss: a multiple of a microsecond, not a floating point number of seconds.
 fn push_instant(query: &mut QueryBuilder<Postgres>, instant: Micros) {
-    query
-        .push("(timestamptz 'epoch' + interval '1 microsecond' * ")
-        .push_bind(instant)
-        .push("::bigint)");
+    query.push("(timestamptz 'epoch' + interval '1 microsecond' * ").push_bind(instant).push("::bigint)");
 }
 
 /// Searches in the audit trail of events, newest first.
@@ -159,10 +154,7 @@ fn push_instant(query: &mut QueryBuilder<Postgres>, instant: Micros) {
     (status = 200, body = AuditLogs), (status = 400, response = BadRequest),
     (status = 401, response = Unauthorized),
     (status = 503, response = Unavailable)))]
-pub(crate) async fn list(
-    State(api): State<Arc<Api>>,
-    params: Params,
-) -> Result<Json<AuditLogs>, ApiError> {
+pub(crate) async fn list(State(api): State<Arc<Api>>, params: Params) -> Result<Json<AuditLogs>, ApiError> {
     let search = Search::read(&params)?;
     let page = Page::read(&params, api.audit_page_size)?;
     let pool = api.read_pool();
@@ -186,11 +178,7 @@ pub(crate) async fn list(
 }
 
 /// Up to `limit + 1` rows of the page, newest first.
-async fn newest(
-    pool: &PgPool,
-    search: &Search,
-    page: &Page,
-) -> Result<Vec<(Cursor, AuditLog)>, ApiError> {
+async fn newest(pool: &PgPool, search: &Search, page: &Page) -> Result<Vec<(Cursor, AuditLog)>, ApiError> {
     let mut transaction = pool.begin().await?;
     limit_time(&mut transaction, Duration::from_secs(SEARCH_SECONDS_MAX)).await?;
     let newest_end = page
@@ -199,11 +187,7 @@ async fn newest(
         .or(search.end)
         .unwrap_or_else(|| jiff::Timestamp::now().as_microsecond());
     // The btree gives a host's rows in order already.
-    let windows: &[Duration] = if search.hostname.is_some() {
-        &[]
-    } else {
-        &WINDOWS
-    };
+    let windows: &[Duration] = if search.hostname.is_some() { &[] } else { &WINDOWS };
     let starts = windows
         .iter()
         .map(|window| newest_end.saturating_sub(window.as_micros() as Micros))
@@ -213,12 +197,7 @@ async fn newest(
     let mut rows = Vec::new();
     for start in starts {
         let mut query = select(search, page, start);
-        rows = query
-            .build()
-            .persistent(false)
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(timeout_is_the_clients)?;
+        rows = query.build().persistent(false).fetch_all(&mut *transaction).await.map_err(timeout_is_the_clients)?;
         if rows.len() as i64 > page.limit {
             break;
         }
@@ -272,26 +251,16 @@ fn log_from_row(row: &PgRow) -> Result<(Cursor, AuditLog), ApiError> {
 async fn count(pool: &PgPool, search: &Search, seen: i64) -> Result<Total, ApiError> {
     let mut query = QueryBuilder::new("SELECT count(*) FROM (SELECT FROM event_audit_log");
     search.conditions(&mut query, search.start);
-    query
-        .push(" LIMIT ")
-        .push_bind(COUNT_ROWS_MAX + 1)
-        .push(") counted");
+    query.push(" LIMIT ").push_bind(COUNT_ROWS_MAX + 1).push(") counted");
     let mut transaction = pool.begin().await?;
     limit_time(&mut transaction, COUNT_TIME_MAX).await?;
-    let counted: Result<i64, sqlx::Error> = query
-        .build_query_scalar()
-        .persistent(false)
-        .fetch_one(&mut *transaction)
-        .await;
+    let counted: Result<i64, sqlx::Error> =
+        query.build_query_scalar().persistent(false).fetch_one(&mut *transaction).await;
     transaction.rollback().await?;
     match counted {
         Ok(rows) if rows <= COUNT_ROWS_MAX => Ok(Total::Exact(rows)),
-        Ok(rows) => Ok(Total::Estimate(
-            estimate(pool, search).await?.max(rows).max(seen),
-        )),
-        Err(error) if is_timeout(&error) => {
-            Ok(Total::Estimate(estimate(pool, search).await?.max(seen)))
-        }
+        Ok(rows) => Ok(Total::Estimate(estimate(pool, search).await?.max(rows).max(seen))),
+        Err(error) if is_timeout(&error) => Ok(Total::Estimate(estimate(pool, search).await?.max(seen))),
         Err(error) => Err(error.into()),
     }
 }
@@ -300,21 +269,12 @@ async fn count(pool: &PgPool, search: &Search, seen: i64) -> Result<Total, ApiEr
 async fn estimate(pool: &PgPool, search: &Search) -> Result<i64, ApiError> {
     let mut query = QueryBuilder::new("EXPLAIN (FORMAT JSON) SELECT FROM event_audit_log");
     search.conditions(&mut query, search.start);
-    let plan: serde_json::Value = query
-        .build_query_scalar()
-        .persistent(false)
-        .fetch_one(pool)
-        .await?;
-    Ok(plan[0]["Plan"]["Plan Rows"]
-        .as_f64()
-        .map_or(0, |rows| rows as i64))
+    let plan: serde_json::Value = query.build_query_scalar().persistent(false).fetch_one(pool).await?;
+    Ok(plan[0]["Plan"]["Plan Rows"].as_f64().map_or(0, |rows| rows as i64))
 }
 
 /// Makes the transaction read-only and bounds its statements.
-async fn limit_time(
-    transaction: &mut sqlx::Transaction<'_, Postgres>,
-    limit: Duration,
-) -> Result<(), ApiError> {
+async fn limit_time(transaction: &mut sqlx::Transaction<'_, Postgres>, limit: Duration) -> Result<(), ApiError> {
     sqlx::query("SELECT set_config('statement_timeout', $1, true), set_config('transaction_read_only', 'on', true)")
         .bind(limit.as_millis().to_string())
         .execute(&mut **transaction)
@@ -327,9 +287,5 @@ fn is_timeout(error: &sqlx::Error) -> bool {
 }
 
 fn timeout_is_the_clients(error: sqlx::Error) -> ApiError {
-    if is_timeout(&error) {
-        ApiError::SearchTimeout(SEARCH_SECONDS_MAX)
-    } else {
-        error.into()
-    }
+    if is_timeout(&error) { ApiError::SearchTimeout(SEARCH_SECONDS_MAX) } else { error.into() }
 }

@@ -39,8 +39,8 @@ impl Caller {
         let changed_by = match headers.get(USER) {
             None => key_name(secrets, key).to_owned(),
             Some(value) => {
-                let text = std::str::from_utf8(value.as_bytes())
-                    .map_err(|_| ApiError::field("X-User", "must be UTF-8"))?;
+                let text =
+                    std::str::from_utf8(value.as_bytes()).map_err(|_| ApiError::field("X-User", "must be UTF-8"))?;
                 line("X-User", text.to_owned(), USER_CHARS_MAX)?
             }
         };
@@ -49,11 +49,7 @@ impl Caller {
 
     /// The author of a change by this caller.
     pub(crate) fn author(&self, reason: Option<String>) -> Author {
-        Author {
-            changed_by: self.changed_by.clone(),
-            reason,
-            correlation_id: Some(self.correlation_id.clone()),
-        }
+        Author { changed_by: self.changed_by.clone(), reason, correlation_id: Some(self.correlation_id.clone()) }
     }
 }
 

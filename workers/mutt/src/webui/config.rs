@@ -210,7 +210,10 @@ impl Setting {
 
     /// The value that stands in Redis; what somebody wrote there by hand is shown as it is.
     fn shown(&self, text: &str) -> Value {
-        text.parse().ok().filter(|number| self.accepts(*number)).map_or_else(|| json!(text), |number| self.number(number))
+        text.parse()
+            .ok()
+            .filter(|number| self.accepts(*number))
+            .map_or_else(|| json!(text), |number| self.number(number))
     }
 }
 
@@ -233,7 +236,9 @@ mod tests {
         assert_eq!(read("moog_rate_limit", json!("30")).unwrap().unwrap(), "30");
         assert_eq!(read("moog_rate_period", json!(0.5)).unwrap().unwrap(), "0.5");
         assert_eq!(read("moog_rate_limit", Value::Null).unwrap(), None);
-        for bad in [json!(-1), json!(1.5), json!("many"), json!("1e999"), json!("NaN"), json!(true), json!([1]), json!("")] {
+        for bad in
+            [json!(-1), json!(1.5), json!("many"), json!("1e999"), json!("NaN"), json!(true), json!([1]), json!("")]
+        {
             let error = read("moog_rate_limit", bad.clone()).unwrap_err();
             assert_eq!(error, "value: must be an integer from 0 to 1000000", "{bad}");
         }

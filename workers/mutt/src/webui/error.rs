@@ -47,9 +47,7 @@ pub(crate) enum ApiError {
     #[error("{0}")]
     Unavailable(String),
     /// A search ran into its time limit.
-    #[error(
-        "the search took longer than {0} seconds: narrow it with start_date and end_date or hostname"
-    )]
+    #[error("the search took longer than {0} seconds: narrow it with start_date and end_date or hostname")]
     SearchTimeout(u64),
     /// A defect of this program or of the database's schema. The text stays in the log.
     #[error("internal error")]
@@ -59,10 +57,7 @@ pub(crate) enum ApiError {
 impl ApiError {
     /// An error about one field.
     pub(crate) fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Field {
-            field: field.into(),
-            message: message.into(),
-        }
+        Self::Field { field: field.into(), message: message.into() }
     }
 
     /// The HTTP status of this error.
@@ -92,9 +87,7 @@ impl IntoResponse for ApiError {
         }
         let mut response = (self.status(), Json(body)).into_response();
         if matches!(self, Self::Unavailable(_)) {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         response
     }
@@ -128,9 +121,9 @@ fn from_sqlstate(code: &str) -> ApiError {
     match (code, class) {
         ("57014", _) => ApiError::Unavailable("the statement took too long".into()),
         ("23505", _) => ApiError::Conflict("it is there already".into()),
-        ("42P01" | "42703" | "42883", _) => ApiError::Unavailable(
-            "the database's schema is missing or too old: run `mutt db migrate`".into(),
-        ),
+        ("42P01" | "42703" | "42883", _) => {
+            ApiError::Unavailable("the database's schema is missing or too old: run `mutt db migrate`".into())
+        }
         (_, "22" | "23") => ApiError::BadRequest("the database does not accept this value".into()),
         (_, "08" | "25" | "40" | "53" | "55" | "57" | "58") => {
             ApiError::Unavailable("PostgreSQL cannot do this now".into())

@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 use super::Api;
 use super::caller::Caller;
 use super::error::ApiError;
-use super::openapi::{BadRequest, Conflict, MediaType, NotFound, TooLarge, Unauthorized, Unavailable};
 use super::input::{Body, HOSTNAME_BYTES_MAX, OptionalBody, Params, PathParams, hostname};
+use super::openapi::{BadRequest, Conflict, MediaType, NotFound, TooLarge, Unauthorized, Unavailable};
 use crate::rules::change::{Target, record};
 
 /// Name of the table in the configuration audit.
@@ -57,9 +57,8 @@ pub(crate) struct HostChanged {
     (status = 200, body = DevHosts), (status = 401, response = Unauthorized),
     (status = 503, response = Unavailable)))]
 pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<DevHosts>, ApiError> {
-    let names: Vec<String> = sqlx::query_scalar("SELECT hostname FROM development_hosts ORDER BY hostname")
-        .fetch_all(api.pool())
-        .await?;
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT hostname FROM development_hosts ORDER BY hostname").fetch_all(api.pool()).await?;
     Ok(Json(DevHosts { hosts: names.into_iter().map(|hostname| DevHost { hostname }).collect() }))
 }
 
@@ -119,10 +118,8 @@ pub(crate) async fn remove(
     let name = path.hostname()?;
     let author = caller.author(fields.reason()?.or(params.reason()?));
     let mut transaction = api.pool().begin().await?;
-    let removed = sqlx::query("DELETE FROM development_hosts WHERE hostname = $1")
-        .bind(&name)
-        .execute(&mut *transaction)
-        .await?;
+    let removed =
+        sqlx::query("DELETE FROM development_hosts WHERE hostname = $1").bind(&name).execute(&mut *transaction).await?;
     if removed.rows_affected() == 0 {
         return Err(ApiError::NotFound(format!("'{name}' is no development host")));
     }

@@ -56,11 +56,7 @@ fn check_media_type(request: &Request) -> Result<(), ApiError> {
     };
     let text = value.to_str().map_err(|_| ApiError::MediaType)?;
     let essence = text.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        Ok(())
-    } else {
-        Err(ApiError::MediaType)
-    }
+    if essence.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(ApiError::MediaType) }
 }
 
 async fn read_bounded(request: Request) -> Result<bytes::Bytes, ApiError> {
@@ -99,11 +95,7 @@ impl Fields {
     }
 
     /// A text of at most `chars_max` characters, not blank, without control characters.
-    pub(crate) fn text(
-        &mut self,
-        name: &str,
-        chars_max: usize,
-    ) -> Result<Option<Option<String>>, ApiError> {
+    pub(crate) fn text(&mut self, name: &str, chars_max: usize) -> Result<Option<Option<String>>, ApiError> {
         match self.take(name) {
             None => Ok(None),
             Some(None) => Ok(Some(None)),
@@ -113,11 +105,7 @@ impl Fields {
     }
 
     /// An integer within the range.
-    pub(crate) fn integer(
-        &mut self,
-        name: &str,
-        range: RangeInclusive<i64>,
-    ) -> Result<Option<Option<i64>>, ApiError> {
+    pub(crate) fn integer(&mut self, name: &str, range: RangeInclusive<i64>) -> Result<Option<Option<i64>>, ApiError> {
         let Some(value) = self.take(name) else {
             return Ok(None);
         };
@@ -126,14 +114,7 @@ impl Fields {
         };
         match value.as_i64() {
             Some(number) if range.contains(&number) => Ok(Some(Some(number))),
-            _ => Err(ApiError::field(
-                name,
-                format!(
-                    "must be an integer from {} to {}",
-                    range.start(),
-                    range.end()
-                ),
-            )),
+            _ => Err(ApiError::field(name, format!("must be an integer from {} to {}", range.start(), range.end()))),
         }
     }
 
@@ -174,16 +155,10 @@ pub(crate) fn line(name: &str, text: String, chars_max: usize) -> Result<String,
         return Err(ApiError::field(name, "must not be empty"));
     }
     if text.chars().count() > chars_max {
-        return Err(ApiError::field(
-            name,
-            format!("must have at most {chars_max} characters"),
-        ));
+        return Err(ApiError::field(name, format!("must have at most {chars_max} characters")));
     }
     if text.chars().any(char::is_control) {
-        return Err(ApiError::field(
-            name,
-            "must not contain control characters",
-        ));
+        return Err(ApiError::field(name, "must not contain control characters"));
     }
     Ok(text)
 }
@@ -191,10 +166,7 @@ pub(crate) fn line(name: &str, text: String, chars_max: usize) -> Result<String,
 /// Checks a host name: what the ingest API accepts as one.
 pub(crate) fn hostname(name: &str, text: String) -> Result<String, ApiError> {
     if text.len() > HOSTNAME_BYTES_MAX {
-        return Err(ApiError::field(
-            name,
-            format!("must have at most {HOSTNAME_BYTES_MAX} bytes"),
-        ));
+        return Err(ApiError::field(name, format!("must have at most {HOSTNAME_BYTES_MAX} bytes")));
     }
     line(name, text, HOSTNAME_BYTES_MAX)
 }
@@ -221,27 +193,17 @@ impl Params {
         if found.next().is_some() {
             return Err(ApiError::field(name, "must be given once"));
         }
-        Ok(first
-            .map(|(_, value)| value.as_str())
-            .filter(|value| !value.is_empty()))
+        Ok(first.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty()))
     }
 
     /// A text without control characters.
     pub(crate) fn text(&self, name: &str, chars_max: usize) -> Result<Option<String>, ApiError> {
-        self.get(name)?
-            .map(|value| line(name, value.to_owned(), chars_max))
-            .transpose()
+        self.get(name)?.map(|value| line(name, value.to_owned(), chars_max)).transpose()
     }
 
     /// An integer within the range.
-    pub(crate) fn integer(
-        &self,
-        name: &str,
-        range: RangeInclusive<i64>,
-    ) -> Result<Option<i64>, ApiError> {
-        self.get(name)?
-            .map(|value| integer(name, value, range))
-            .transpose()
+    pub(crate) fn integer(&self, name: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, ApiError> {
+        self.get(name)?.map(|value| integer(name, value, range)).transpose()
     }
 
     /// The `reason` of a change whose request has no body.
@@ -257,16 +219,7 @@ fn integer(name: &str, text: &str, range: RangeInclusive<i64>) -> Result<i64, Ap
     text.parse::<i64>()
         .ok()
         .filter(|number| range.contains(number))
-        .ok_or_else(|| {
-            ApiError::field(
-                name,
-                format!(
-                    "must be an integer from {} to {}",
-                    range.start(),
-                    range.end()
-                ),
-            )
-        })
+        .ok_or_else(|| ApiError::field(name, format!("must be an integer from {} to {}", range.start(), range.end())))
 }
 
 /// The parameters of the path, percent-decoded.
@@ -279,21 +232,13 @@ impl<S: Send + Sync> FromRequestParts<S> for PathParams {
         let params = RawPathParams::from_request_parts(parts, state)
             .await
             .map_err(|_| ApiError::BadRequest("the path is not valid UTF-8".into()))?;
-        Ok(Self(
-            params
-                .iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-        ))
+        Ok(Self(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
     }
 }
 
 impl PathParams {
     fn get(&self, name: &str) -> &str {
-        self.0
-            .iter()
-            .find(|(key, _)| key == name)
-            .map_or("", |(_, value)| value)
+        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
     /// The id of a row: `serial` in PostgreSQL.
@@ -339,14 +284,8 @@ mod tests {
             (json!({"n": ""}), "n: must not be empty"),
             (json!({"n": " \t"}), "n: must not be empty"),
             (json!({"n": "toolong"}), "n: must have at most 5 characters"),
-            (
-                json!({"n": "a\u{0}b"}),
-                "n: must not contain control characters",
-            ),
-            (
-                json!({"n": "a\nb"}),
-                "n: must not contain control characters",
-            ),
+            (json!({"n": "a\u{0}b"}), "n: must not contain control characters"),
+            (json!({"n": "a\nb"}), "n: must not contain control characters"),
         ] {
             let error = fields(value.clone()).text("n", 5).unwrap_err();
             assert_eq!(error.to_string(), message, "{value}");
@@ -373,18 +312,10 @@ mod tests {
             json!(18_446_744_073_709_551_615_u64),
             json!({}),
         ] {
-            let error = fields(json!({"severity": value}))
-                .integer("severity", 0..=7)
-                .unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                "severity: must be an integer from 0 to 7"
-            );
+            let error = fields(json!({"severity": value})).integer("severity", 0..=7).unwrap_err();
+            assert_eq!(error.to_string(), "severity: must be an integer from 0 to 7");
         }
-        assert_eq!(
-            fields(json!({"s": 0})).integer("s", 0..=7).unwrap(),
-            Some(Some(0))
-        );
+        assert_eq!(fields(json!({"s": 0})).integer("s", 0..=7).unwrap(), Some(Some(0)));
     }
 
     #[test]

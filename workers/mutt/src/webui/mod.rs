@@ -132,9 +132,7 @@ impl Api {
         let work = async {
             // One after the other, so that an older revision never follows a newer one.
             let _one_at_a_time = self.announcing.lock().await;
-            let loaded = rulesource::load_postgres(&self.pool).await?;
-            rulesource::announce(&self.redis, &self.keys, &loaded.revision).await?;
-            Ok::<_, rulesource::RuleSourceError>(loaded.revision)
+            rulesource::announce_change(&self.pool, &self.redis, &self.keys).await
         };
         match tokio::time::timeout(ANNOUNCE_TIME_MAX, work).await {
             Ok(Ok(revision)) => tracing::info!(revision = revision.short(), "rules changed"),

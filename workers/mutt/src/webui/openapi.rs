@@ -58,9 +58,25 @@ pub(crate) struct Unavailable(Refusal);
 #[derive(OpenApi)]
 #[openapi(
     paths(
-        about::version, summary::show, rules::list, rules::create, rules::show, rules::update, rules::remove,
-        audit_logs::list, config_audit::list, hosts::list, hosts::create, hosts::remove, teams::list, teams::create,
-        teams::update, teams::remove, config::show, config::update, config_audit::history,
+        about::version,
+        summary::show,
+        rules::list,
+        rules::create,
+        rules::show,
+        rules::update,
+        rules::remove,
+        audit_logs::list,
+        config_audit::list,
+        hosts::list,
+        hosts::create,
+        hosts::remove,
+        teams::list,
+        teams::create,
+        teams::update,
+        teams::remove,
+        config::show,
+        config::update,
+        config_audit::history,
     ),
     components(
         schemas(Refusal),

@@ -28,10 +28,7 @@ impl Cursor {
 
     fn parse(text: &str) -> Option<Self> {
         let (time, id) = text.split_once('.')?;
-        let cursor = Self {
-            time: time.parse().ok()?,
-            id: id.parse().ok()?,
-        };
+        let cursor = Self { time: time.parse().ok()?, id: id.parse().ok()? };
         // One spelling each, and a time PostgreSQL can represent.
         let year_10000 = 253_402_300_800_000_000;
         (cursor.text() == text && cursor.time.abs() < year_10000).then_some(cursor)
@@ -65,14 +62,12 @@ impl Page {
             Some(_) if page.is_some() => {
                 return Err(ApiError::field("page", "must not be given with a cursor"));
             }
-            Some(text) => Start::After(Cursor::parse(text).ok_or_else(|| {
-                ApiError::field("cursor", "must be a next_cursor of an earlier answer")
-            })?),
+            Some(text) => Start::After(
+                Cursor::parse(text)
+                    .ok_or_else(|| ApiError::field("cursor", "must be a next_cursor of an earlier answer"))?,
+            ),
         };
-        Ok(Self {
-            start,
-            limit: limit.unwrap_or(limit_default.clamp(1, LIMIT_MAX)),
-        })
+        Ok(Self { start, limit: limit.unwrap_or(limit_default.clamp(1, LIMIT_MAX)) })
     }
 
     /// Rows to pass over.
@@ -146,13 +141,7 @@ mod tests {
 
     #[test]
     fn a_cursor_survives_and_nothing_else_is_one() {
-        for cursor in [
-            Cursor { time: 0, id: 0 },
-            Cursor {
-                time: -5,
-                id: i64::MAX,
-            },
-        ] {
+        for cursor in [Cursor { time: 0, id: 0 }, Cursor { time: -5, id: i64::MAX }] {
             assert_eq!(Cursor::parse(&cursor.text()), Some(cursor));
         }
         for text in [
@@ -175,10 +164,7 @@ mod tests {
 
     #[test]
     fn pages_round_up() {
-        let page = Page {
-            start: Start::Page(2),
-            limit: 50,
-        };
+        let page = Page { start: Start::Page(2), limit: 50 };
         let answer = Pagination::new(&page, Some(Total::Exact(101)), None, false);
         assert_eq!((answer.pages, answer.total, page.offset()), (Some(3), Some(101), 50));
     }

@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::error::ApiError;
-use super::openapi::{BadRequest, Conflict, MediaType, NotFound, TooLarge, Unauthorized, Unavailable};
 use super::input::{Body, OptionalBody, Params, PathParams};
+use super::openapi::{BadRequest, Conflict, MediaType, NotFound, TooLarge, Unauthorized, Unavailable};
 use super::{Api, rule_input};
 use crate::rules::row::{MatchType, RowError, RuleColumns};
 use crate::rules::table;
@@ -166,7 +166,9 @@ impl From<RowError> for ApiError {
     fn from(error: RowError) -> Self {
         match error {
             RowError::Column(error) => error.into(),
-            RowError::Spec(_) | RowError::MatchType(_) => Self::Conflict(format!("the row in PostgreSQL is no rule: {error}")),
+            RowError::Spec(_) | RowError::MatchType(_) => {
+                Self::Conflict(format!("the row in PostgreSQL is no rule: {error}"))
+            }
         }
     }
 }
@@ -313,11 +315,12 @@ fn not_found(id: i32) -> ApiError {
 /// with the same criteria and priority stands before it. Other writers wait until the transaction ends.
 async fn refuse_conflict(connection: &mut PgConnection, id: Option<i32>, rule: &RuleColumns) -> Result<(), ApiError> {
     sqlx::query("LOCK TABLE alert_rules IN SHARE ROW EXCLUSIVE MODE").execute(&mut *connection).await?;
-    let holder: Option<i32> = sqlx::query_scalar("SELECT id FROM alert_rules WHERE name = $1 AND id IS DISTINCT FROM $2")
-        .bind(&rule.name)
-        .bind(id)
-        .fetch_optional(&mut *connection)
-        .await?;
+    let holder: Option<i32> =
+        sqlx::query_scalar("SELECT id FROM alert_rules WHERE name = $1 AND id IS DISTINCT FROM $2")
+            .bind(&rule.name)
+            .bind(id)
+            .fetch_optional(&mut *connection)
+            .await?;
     if let (Some(holder), Some(name)) = (holder, &rule.name) {
         return Err(ApiError::Conflict(format!("name: rule {holder} is called '{name}' already")));
     }

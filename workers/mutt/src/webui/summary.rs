@@ -75,7 +75,8 @@ async fn read(redis: &Redis, keys: &Keys, now_s: i64) -> Result<Summary, RedisEr
     let hour = |ago: i64| summary_keys(&keys.metrics, now_s - 3_600 * ago)[1].clone();
     let names: Vec<String> = (0..=MINUTES).map(minute).chain((0..HOURS).map(hour)).collect();
     let counts: Vec<Option<String>> = redis.query(redis::cmd("MGET").arg(&names)).await?;
-    let counts: Vec<u64> = counts.iter().map(|count| count.as_deref().and_then(|n| n.parse().ok()).unwrap_or(0)).collect();
+    let counts: Vec<u64> =
+        counts.iter().map(|count| count.as_deref().and_then(|n| n.parse().ok()).unwrap_or(0)).collect();
     let (minutes, hours) = counts.split_at(counts.len().min(MINUTES as usize + 1));
     Ok(Summary { summary: rates(minutes, now_s), chart_24h: chart(hours, now_s) })
 }

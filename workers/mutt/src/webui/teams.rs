@@ -12,9 +12,9 @@ use utoipa::ToSchema;
 use super::Api;
 use super::caller::Caller;
 use super::error::ApiError;
-use super::openapi::{BadRequest, Conflict, MediaType, NotFound, TooLarge, Unauthorized, Unavailable};
 use super::hosts::HostChanged;
 use super::input::{Body, Fields, HOSTNAME_BYTES_MAX, OptionalBody, Params, PathParams, hostname};
+use super::openapi::{BadRequest, Conflict, MediaType, NotFound, TooLarge, Unauthorized, Unavailable};
 use crate::rules::change::{Target, record};
 
 /// Name of the table in the configuration audit.
@@ -95,11 +95,12 @@ pub(crate) async fn create(
     let team = team(&mut fields)?;
     let author = caller.author(fields.reason()?);
     let mut transaction = api.pool().begin().await?;
-    let added = sqlx::query("INSERT INTO device_teams (hostname, team_assignment) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-        .bind(&name)
-        .bind(&team)
-        .execute(&mut *transaction)
-        .await?;
+    let added =
+        sqlx::query("INSERT INTO device_teams (hostname, team_assignment) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(&name)
+            .bind(&team)
+            .execute(&mut *transaction)
+            .await?;
     if added.rows_affected() == 0 {
         return Err(ApiError::Conflict(format!("'{name}' has a team already; change it with PUT")));
     }
@@ -132,10 +133,11 @@ pub(crate) async fn update(
     let team = team(&mut fields)?;
     let author = caller.author(fields.reason()?);
     let mut transaction = api.pool().begin().await?;
-    let old: Option<String> = sqlx::query_scalar("SELECT team_assignment FROM device_teams WHERE hostname = $1 FOR UPDATE")
-        .bind(&name)
-        .fetch_optional(&mut *transaction)
-        .await?;
+    let old: Option<String> =
+        sqlx::query_scalar("SELECT team_assignment FROM device_teams WHERE hostname = $1 FOR UPDATE")
+            .bind(&name)
+            .fetch_optional(&mut *transaction)
+            .await?;
     let old = old.ok_or_else(|| no_team(&name))?;
     if old != team {
         sqlx::query("UPDATE device_teams SET team_assignment = $2 WHERE hostname = $1")

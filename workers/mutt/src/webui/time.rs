@@ -12,10 +12,7 @@ pub(crate) type Micros = i64;
 
 /// ISO 8601 in UTC with microseconds as far as there are any.
 pub(crate) fn iso(micros: Micros) -> String {
-    Timestamp::from_microsecond(micros).map_or_else(
-        |_| format!("{micros} µs since 1970"),
-        |time| time.to_string(),
-    )
+    Timestamp::from_microsecond(micros).map_or_else(|_| format!("{micros} µs since 1970"), |time| time.to_string())
 }
 
 /// Which end of a range a date names: a date as the end includes its whole day.
@@ -29,10 +26,7 @@ pub(crate) enum End {
 
 /// Reads `start_date` or `end_date`. The end is returned exclusive.
 pub(crate) fn parameter(params: &Params, name: &str, end: End) -> Result<Option<Micros>, ApiError> {
-    params
-        .get(name)?
-        .map(|text| parse(name, text, end))
-        .transpose()
+    params.get(name)?.map(|text| parse(name, text, end)).transpose()
 }
 
 /// The range of a search. A start after its end is an error of the end.
@@ -48,12 +42,8 @@ pub(crate) fn range(params: &Params) -> Result<(Option<Micros>, Option<Micros>),
 }
 
 fn parse(name: &str, text: &str, end: End) -> Result<Micros, ApiError> {
-    let wrong = || {
-        ApiError::field(
-            name,
-            "must be an ISO 8601 date or time, such as 2026-01-31 or 2026-01-31T08:00:00Z",
-        )
-    };
+    let wrong =
+        || ApiError::field(name, "must be an ISO 8601 date or time, such as 2026-01-31 or 2026-01-31T08:00:00Z");
     // A plus sign that was not percent-encoded arrives as a space.
     let text = restore_plus(text);
     if text.len() <= 10
