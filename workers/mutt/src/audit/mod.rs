@@ -7,6 +7,6 @@ mod sqlstate;
 pub(crate) mod timestamp;
 mod writer;
 
-pub(crate) use copy::{AuditRow, CopyBuffer};
+pub(crate) use copy::{AuditRow, COPY_STATEMENT, CopyBuffer};
 pub(crate) use outbox::{DeadEntry, Outbox, Template, UnhandledGroup};
 pub(crate) use writer::{AuditError, Writer, Written};

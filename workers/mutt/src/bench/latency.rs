@@ -83,7 +83,7 @@ async fn one_by_one(port: u16, webhook: &Webhook) -> Result<Vec<Duration>, Fatal
     let compiled = mutt_rules::Compiled::build(&synthetic::rules(RULES, SEED), None);
     let mut scratch = mutt_rules::Scratch::default();
     let events = synthetic::events(EVENTS * 4, RULES, SEED);
-    let taken = events.iter().filter(|event| compiled.decide(&event.as_event(), &mut scratch).is_forwarded());
+    let taken = events.iter().filter(|event| compiled.decide(&event.as_event(), &mut scratch).handled().is_some_and(|handled| handled.forward));
     let mut stream =
         TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.map_err(failed)?;
     let mut buffer = Vec::new();

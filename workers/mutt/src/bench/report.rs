@@ -39,7 +39,7 @@ impl Report {
         let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, m)| m.trim()));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let date = jiff::Zoned::now().strftime("%Y-%m-%d").to_string();
+        let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
         let machine = format!(
             "MUTT {VERSION}, {date}, {cores} cores of {}, median of {} runs of {} s",
             model.unwrap_or("an unknown processor"),

@@ -39,6 +39,8 @@ enum Command {
     Dev(crate::dev::DevArgs),
     /// Serve the API of rules, audit, hosts, teams and settings on port 8090.
     Webui,
+    /// Measure this machine: each figure beside its limit in the same run.
+    Bench(crate::bench::BenchArgs),
     /// Print the completion script of a shell.
     Completions {
         /// The shell.
@@ -118,6 +120,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<(), Fatal> {
                 start::role(Role::WebUi, &common, &vars, 1, |context| crate::webui::run(settings, context))
             })
         }
+        Command::Bench(args) => start::tool(flags::vars(matches)?, |tool| crate::bench::run(args, tool)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut command(), "mutt", &mut std::io::stdout());
             Ok(())
