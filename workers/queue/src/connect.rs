@@ -184,7 +184,8 @@ pub(crate) async fn open_blocking(settings: &RedisSettings) -> Result<Multiplexe
 
 /// Opens a connection that subscribes.
 pub(crate) async fn open_pubsub(settings: &RedisSettings) -> Result<redis::aio::PubSub, RedisError> {
-    let work = with_passwords(settings, ProtocolVersion::RESP2, |client| async move { client.get_async_pubsub().await });
+    let work =
+        with_passwords(settings, ProtocolVersion::RESP2, |client| async move { client.get_async_pubsub().await });
     within(settings.connect_timeout, work).await
 }
 

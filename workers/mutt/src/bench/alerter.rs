@@ -76,7 +76,8 @@ async fn one_run(rules: usize) -> Result<Figures, Fatal> {
     let redis_server = redis().await?;
     pin(redis_server.pid(), ROLE_CORE);
     let postgres = postgres().await?;
-    let url = postgres.create_database("bench").await.map_err(|error| Fatal::failed("cannot make a database", error))?;
+    let url =
+        postgres.create_database("bench").await.map_err(|error| Fatal::failed("cannot make a database", error))?;
     let (health, metrics) = (port()?, port()?);
     let settings = BTreeMap::from([
         ("REDIS_URL", redis_server.url()),
@@ -120,7 +121,9 @@ async fn prepare(url: &str, client: &Redis, keys: &Keys, rules: usize) -> Result
     crate::db::migrate(&pool).await.map_err(|error| Fatal::failed("cannot migrate", error))?;
     pool.close().await;
     let set = synthetic::rules(rules, SEED);
-    crate::rulesource::publish_bundle(client, keys, 1, &set).await.map_err(|error| Fatal::failed("cannot publish rules", error))?;
+    crate::rulesource::publish_bundle(client, keys, 1, &set)
+        .await
+        .map_err(|error| Fatal::failed("cannot publish rules", error))?;
     Ok(())
 }
 

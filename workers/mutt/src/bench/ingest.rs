@@ -131,5 +131,6 @@ fn redis_benchmark(redis: &RedisServer) -> Result<f64, Fatal> {
     // "test","rps",…: the command's name holds the values and so commas; the first numbers follow its closing quote.
     let line = text.lines().find(|line| line.contains("LPUSH"));
     let rate = line.and_then(|line| line.rsplit("\",\"").nth(6)?.trim_matches('"').parse::<f64>().ok());
-    rate.map(|commands| commands * BATCH as f64).ok_or_else(|| Fatal::Refused(format!("redis-benchmark said: {text:.300}")))
+    rate.map(|commands| commands * BATCH as f64)
+        .ok_or_else(|| Fatal::Refused(format!("redis-benchmark said: {text:.300}")))
 }

@@ -45,7 +45,8 @@ async fn one_run() -> Result<Vec<Duration>, Fatal> {
     let port = || free_port().map_err(|error| Fatal::failed("no free port", error));
     let server = redis().await?;
     let postgres = postgres().await?;
-    let url = postgres.create_database("bench").await.map_err(|error| Fatal::failed("cannot make a database", error))?;
+    let url =
+        postgres.create_database("bench").await.map_err(|error| Fatal::failed("cannot make a database", error))?;
     let webhook = Webhook::start().await.map_err(|error| Fatal::failed("cannot start the webhook", error))?;
     let client = Redis::new(RedisSettings::new("127.0.0.1", server.port()));
     let pool = PgPool::connect(&url).await.map_err(|error| Fatal::failed("cannot connect to PostgreSQL", error))?;
@@ -83,9 +84,10 @@ async fn one_by_one(port: u16, webhook: &Webhook) -> Result<Vec<Duration>, Fatal
     let compiled = mutt_rules::Compiled::build(&synthetic::rules(RULES, SEED), None);
     let mut scratch = mutt_rules::Scratch::default();
     let events = synthetic::events(EVENTS * 4, RULES, SEED);
-    let taken = events.iter().filter(|event| compiled.decide(&event.as_event(), &mut scratch).handled().is_some_and(|handled| handled.forward));
-    let mut stream =
-        TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.map_err(failed)?;
+    let taken = events.iter().filter(|event| {
+        compiled.decide(&event.as_event(), &mut scratch).handled().is_some_and(|handled| handled.forward)
+    });
+    let mut stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.map_err(failed)?;
     let mut buffer = Vec::new();
     let mut latencies = Vec::new();
     for event in taken.take(EVENTS) {

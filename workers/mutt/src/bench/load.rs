@@ -44,7 +44,12 @@ pub(super) fn post(path: &str, key: &str, body: &str) -> Arc<[u8]> {
 }
 
 /// Repeats `request` over `connections`, one at a time on each, for `length`, from a thread on the role's core.
-pub(super) async fn closed_loop(port: u16, connections: usize, request: Arc<[u8]>, length: Duration) -> Result<Load, Fatal> {
+pub(super) async fn closed_loop(
+    port: u16,
+    connections: usize,
+    request: Arc<[u8]>,
+    length: Duration,
+) -> Result<Load, Fatal> {
     let thread = tokio::task::spawn_blocking(move || {
         pin(None, ROLE_CORE);
         let runtime = single_threaded()?;

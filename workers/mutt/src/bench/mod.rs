@@ -61,7 +61,11 @@ struct Plan {
 
 impl Plan {
     /// The measurement with the median key of `repeat` runs.
-    async fn median<T>(self, mut run: impl AsyncFnMut() -> Result<T, Fatal>, key: impl Fn(&T) -> f64) -> Result<T, Fatal> {
+    async fn median<T>(
+        self,
+        mut run: impl AsyncFnMut() -> Result<T, Fatal>,
+        key: impl Fn(&T) -> f64,
+    ) -> Result<T, Fatal> {
         let mut results = Vec::with_capacity(self.repeat);
         for _ in 0..self.repeat.max(1) {
             results.push(run().await?);

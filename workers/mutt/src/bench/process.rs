@@ -33,7 +33,13 @@ impl RoleProcess {
     pub(super) fn start(role: &str, settings: &BTreeMap<&str, String>) -> Result<Self, Fatal> {
         let failed = |error: std::io::Error| Fatal::failed(format!("cannot start mutt {role}"), error);
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-        command.arg(role).env_clear().envs(settings).env("LOG_LEVEL", "warn").stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .arg(role)
+            .env_clear()
+            .envs(settings)
+            .env("LOG_LEVEL", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         let child = ManagedChild::spawn(command, Signal::KILL).map_err(failed)?;
         pin(Some(child.id()), ROLE_CORE);
         Ok(Self { child })
@@ -75,7 +81,9 @@ impl RoleProcess {
     /// The most memory it had resident.
     pub(super) fn peak_memory_mib(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
         kib.unwrap_or(0.0) / 1024.0
     }
 }

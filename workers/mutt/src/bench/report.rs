@@ -37,7 +37,8 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(plan: Plan) -> Self {
         let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, m)| m.trim()));
+        let model =
+            cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, m)| m.trim()));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
         let machine = format!(
@@ -71,7 +72,10 @@ impl Report {
     }
 
     fn markdown(&self) -> String {
-        let mut text = format!("{}\n\n| what | measured | limit in the same run | goal | |\n|---|---|---|---|---|\n", self.machine);
+        let mut text = format!(
+            "{}\n\n| what | measured | limit in the same run | goal | |\n|---|---|---|---|---|\n",
+            self.machine
+        );
         for row in &self.rows {
             let mark = if row.met { "met" } else { "**missed**" };
             text += &format!("| {} | {} | {} | {} | {mark} |\n", row.what, row.measured, row.limit, row.goal);

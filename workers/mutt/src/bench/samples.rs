@@ -36,7 +36,8 @@ pub(super) fn queued(event: &SyntheticEvent) -> String {
 /// An alert as it stands in the queue.
 pub(super) fn alert(number: usize) -> String {
     let id = EventId::new();
-    let event = json!({"hostname": format!("core-{}", number % 50), "message": event_300(), "_event_id": id.to_string()});
+    let event =
+        json!({"hostname": format!("core-{}", number % 50), "message": event_300(), "_event_id": id.to_string()});
     json!({
         "hostname": event["hostname"], "team_assignment": "NETO", "severity": "Warning", "rule": "bench",
         "message_body": event["message"], "raw_json": event, "_event_id": id.to_string(), "_correlation_id": id.to_string(),
