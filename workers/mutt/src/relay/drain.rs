@@ -2,6 +2,7 @@
 //! never waits and a storm goes in large batches.
 
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -212,7 +213,7 @@ fn nth_line_end(bytes: &[u8], count: usize) -> usize {
 }
 
 fn keep_refused(directory: &Path, line: &[u8]) -> io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(directory.join(REFUSED))?;
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(directory.join(REFUSED))?;
     file.write_all(&[line, b"\n"].concat())?;
     file.sync_data()
 }

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -48,7 +48,7 @@ impl Segment {
         let id = Uuid::now_v7();
         let unlocked = directory.join(format!("{id}.{NEW}"));
         let path = directory.join(format!("{id}.{SEGMENT}"));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&unlocked)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&unlocked)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let sent = open_sent(&path)?;
         std::fs::rename(&unlocked, &path)?;
@@ -162,7 +162,13 @@ impl Segment {
 }
 
 fn open_sent(segment: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(segment.with_extension(SENT))
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(segment.with_extension(SENT))
 }
 
 /// A note that was torn by a loss of power does not pass this.

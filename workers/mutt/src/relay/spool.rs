@@ -7,6 +7,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -72,7 +73,7 @@ impl Spool {
     /// Opens the directory (made if absent), takes over what former relays left and checks that it can be written to.
     pub(crate) fn open(directory: &Path, limit: u64) -> Result<Self, SpoolError> {
         let failed = |source| SpoolError::Io { path: directory.to_owned(), source };
-        std::fs::create_dir_all(directory).map_err(failed)?;
+        create_private(directory).map_err(failed)?;
         let spool = Self(Arc::new(Inner {
             directory: directory.to_owned(),
             limit,
@@ -212,6 +213,11 @@ impl Spool {
         state.segments.push_back(Arc::clone(&segment));
         Ok(segment)
     }
+}
+
+/// Makes the directory readable for its owner only: events may hold anything.
+fn create_private(directory: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 #[cfg(test)]
