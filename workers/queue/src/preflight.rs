@@ -105,6 +105,15 @@ impl Redis {
         let info: String = self.query(&redis::cmd("INFO")).await?;
         Ok(Preflight::parse(&info))
     }
+
+    /// The bytes that Redis uses now (`used_memory`), for a bound checked many times a second.
+    ///
+    /// # Errors
+    /// Those of a command.
+    pub async fn used_memory_bytes(&self) -> Result<u64, RedisError> {
+        let info: String = self.query(redis::cmd("INFO").arg("memory")).await?;
+        Ok(Preflight::parse(&info).used_memory_bytes)
+    }
 }
 
 #[cfg(test)]

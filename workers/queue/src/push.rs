@@ -254,11 +254,12 @@ impl Pusher {
     /// # Errors
     /// Those of a command; then it is still unknown.
     pub async fn landed(&self, seq: u64) -> Result<bool, RedisError> {
-        let run: Option<String> = self.redis.query(redis::cmd("GET").arg(&self.commit)).await?;
-        let bounds = run.as_deref().and_then(|run| run.split_once('-'));
-        Ok(bounds.is_some_and(|(from, to)| {
-            from.parse::<u64>().is_ok_and(|from| from <= seq) && to.parse::<u64>().is_ok_and(|to| seq <= to)
-        }))
+        let runs: Option<String> = self.redis.query(redis::cmd("GET").arg(&self.commit)).await?;
+        let holds = |run: &str| {
+            let (from, to) = run.split_once('-')?;
+            Some((from.parse::<u64>().ok()?..=to.parse().ok()?).contains(&seq))
+        };
+        Ok(runs.unwrap_or_default().split(',').any(|run| holds(run) == Some(true)))
     }
 
     /// Keeps refused items of a batch in `dlq:ingest`, all or none: `None` = there is no room

@@ -23,9 +23,17 @@ for r = 1, requests do
   element = element + n
 end
 if events > 0 then redis.call('HINCRBY', totals, 'accepted', events) end
-local from, to = string.match(redis.call('GET', commit) or '', '^(%d+)-(%d+)$')
-if tonumber(to) ~= seq - 1 then from = ARGV[1] end
-redis.call('SET', commit, from .. '-' .. ARGV[1], 'EX', ARGV[2])
+-- Runs of pushes, as '1-6,8-9': a push that never came leaves a hole that stays visible.
+local runs, from, to = string.match(redis.call('GET', commit) or '', '^(.-)(%d+)-(%d+)$')
+if not to then
+  runs = ARGV[1] .. '-' .. ARGV[1]
+elseif tonumber(to) == seq - 1 then
+  runs = runs .. from .. '-' .. ARGV[1]
+else
+  runs = runs .. from .. '-' .. to .. ',' .. ARGV[1] .. '-' .. ARGV[1]
+  while #runs > 400 do runs = string.match(runs, ',(.*)$') end
+end
+redis.call('SET', commit, runs, 'EX', ARGV[2])
 if events > 0 then
   local ttl_s = {7200, 172800, 2592000}
   for i = 1, 3 do

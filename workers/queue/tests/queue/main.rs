@@ -9,6 +9,7 @@
 )]
 
 mod batches;
+mod chaos;
 mod connections;
 mod faults;
 mod meta;

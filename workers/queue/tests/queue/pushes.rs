@@ -60,7 +60,7 @@ async fn a_repeat_within_ten_minutes_gets_the_first_answer_and_queues_nothing() 
 }
 
 #[tokio::test]
-async fn the_commit_key_knows_the_unbroken_run_of_pushes() {
+async fn the_commit_key_knows_which_pushes_landed() {
     let p = Pipeline::fresh().await;
     let pusher = p.pusher("i");
     let keyed = Request { elements: &["x"], idempotency: Some(Idempotency { hash: "h", answer: b"" }) };
@@ -77,8 +77,20 @@ async fn the_commit_key_knows_the_unbroken_run_of_pushes() {
     assert_eq!((refused.seq, refused.source.code()), (4, Some("WRONGTYPE")));
     let _: () = p.redis.query(redis_cmd(&["DEL", &p.keys.ingest_queue])).await.unwrap();
     pusher.push(&[plain(&["d"])]).await.unwrap();
-    assert!(!pusher.landed(4).await.unwrap());
-    assert!(pusher.landed(5).await.unwrap());
+    for (seq, landed) in [(0, false), (1, true), (3, true), (4, false), (5, true), (6, false)] {
+        assert_eq!(pusher.landed(seq).await.unwrap(), landed, "{seq}");
+    }
+    // Many holes: the oldest runs are forgotten, the latest are known.
+    for seq in (6..200).step_by(2) {
+        let _: () = p.redis.query(redis_cmd(&["SET", &p.keys.ingest_queue, "text"])).await.unwrap();
+        assert_eq!(pusher.push(&[plain(&["x"])]).await.unwrap_err().seq, seq);
+        let _: () = p.redis.query(redis_cmd(&["DEL", &p.keys.ingest_queue])).await.unwrap();
+        pusher.push(&[plain(&["y"])]).await.unwrap();
+        assert!(pusher.landed(seq + 1).await.unwrap() && !pusher.landed(seq).await.unwrap());
+    }
+    assert!(!pusher.landed(1).await.unwrap());
+    let kept: String = p.redis.query(redis_cmd(&["GET", &p.keys.commit(&WorkerId::named("i"))])).await.unwrap();
+    assert!(kept.len() <= 400, "{kept}");
 }
 
 #[tokio::test]

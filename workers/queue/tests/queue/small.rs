@@ -84,6 +84,7 @@ async fn preflight_refuses_a_redis_that_evicts() {
     assert_eq!(seen.check(), Ok(()));
     assert_eq!((seen.maxmemory_bytes, seen.default_bytes_max()), (100_000_000, Some(80_000_000)));
     assert!(!seen.appendonly && !seen.waitaof && seen.is_master && seen.total_system_memory_bytes > 0);
+    assert!(p.redis.used_memory_bytes().await.unwrap() > 0);
     server.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.unwrap();
     assert_eq!(p.redis.preflight().await.unwrap().check(), Err(Refusal::Evicts("allkeys-lru".into())));
 }
