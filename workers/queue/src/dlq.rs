@@ -4,6 +4,8 @@
 //! fails again during a replay is not replayed again by it. It may be stopped at any moment and begun
 //! anew: what was moved is no longer there.
 
+use std::sync::Arc;
+
 use redis::cmd;
 use serde::Serialize;
 
@@ -218,12 +220,12 @@ impl Walk {
 #[derive(Clone)]
 pub struct Dlqs {
     redis: Redis,
-    keys: Keys,
+    keys: Arc<Keys>,
 }
 
 impl Dlqs {
     /// On one Redis.
-    pub fn new(redis: Redis, keys: Keys) -> Self {
+    pub fn new(redis: Redis, keys: Arc<Keys>) -> Self {
         Self { redis, keys }
     }
 
@@ -310,7 +312,7 @@ impl Dlqs {
         if moves.is_empty() {
             return Ok(());
         }
-        let keys = &self.keys;
+        let keys = &*self.keys;
         let mut call = MOVE.call(&[dlq.key(keys), &keys.ingest_queue, &keys.alert_queue, &keys.dlq_dead, &keys.totals]);
         for (raw, place, text) in moves {
             call.arg(raw.as_slice()).arg(place.word()).arg(text.as_slice());

@@ -6,6 +6,7 @@
 //! equal alerts stay apart), `refused:moog` (during a pause) or a DLQ. Each move is one script, so it is
 //! always in exactly one place. A lease id is never reused: its presence is the fence.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::moog_reply::{FinishReply, TakeReply};
@@ -183,13 +184,13 @@ pub struct Finished {
 #[derive(Clone)]
 pub struct MoogQueue {
     redis: Redis,
-    keys: Keys,
+    keys: Arc<Keys>,
     worker: WorkerId,
 }
 
 impl MoogQueue {
     /// For one worker.
-    pub fn new(redis: Redis, keys: Keys, worker: WorkerId) -> Self {
+    pub fn new(redis: Redis, keys: Arc<Keys>, worker: WorkerId) -> Self {
         Self { redis, keys, worker }
     }
 
@@ -217,7 +218,7 @@ impl MoogQueue {
     }
 
     fn take_call(&self, ids: &[BatchId], terms: &TakeTerms, now: &str, repeat: bool) -> Call {
-        let keys = &self.keys;
+        let keys = &*self.keys;
         let breaker = BreakerKeys::new(keys);
         let tat = format!("{}:tat", keys.rate_limit_moog);
         let lists: Vec<String> = ids.iter().map(|id| keys.processing(Role::Moog, &self.worker, id)).collect();
@@ -265,7 +266,7 @@ impl MoogQueue {
     }
 
     fn finish_call(&self, results: &[Finish], policy: BreakerPolicy) -> Call {
-        let keys = &self.keys;
+        let keys = &*self.keys;
         let breaker = BreakerKeys::new(keys);
         let lists: Vec<String> =
             results.iter().map(|result| keys.processing(Role::Moog, &self.worker, &result.lease)).collect();

@@ -1,6 +1,7 @@
 //! Dead letters against a real Redis: what leaves a DLQ is in exactly one other place, and counted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mutt_queue::dlq::{Counts, Dlq, Dlqs, Filter, Treatment};
@@ -23,7 +24,7 @@ impl Bench {
         settings.response_timeout = Duration::from_mins(1);
         settings.connect_timeout = Duration::from_mins(1);
         let redis = Redis::new(settings);
-        let dlqs = Dlqs::new(redis.clone(), Keys::new("t"));
+        let dlqs = Dlqs::new(redis.clone(), Arc::new(Keys::new("t")));
         Self { _server: server, redis, dlqs }
     }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mutt_queue::moog::{
@@ -20,7 +21,7 @@ const OFF: BreakerPolicy = BreakerPolicy { threshold: 0, timeout: LONG };
 struct Bench {
     _server: RedisServer,
     redis: Redis,
-    keys: Keys,
+    keys: Arc<Keys>,
 }
 
 impl Bench {
@@ -29,7 +30,7 @@ impl Bench {
         let mut settings = RedisSettings::from_url(&server.url()).unwrap();
         settings.response_timeout = Duration::from_mins(1);
         settings.connect_timeout = Duration::from_mins(1);
-        Self { _server: server, redis: Redis::new(settings), keys: Keys::new("t") }
+        Self { _server: server, redis: Redis::new(settings), keys: Arc::new(Keys::new("t")) }
     }
 
     fn worker(&self, name: &str) -> MoogQueue {

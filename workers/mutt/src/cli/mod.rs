@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use crate::{
     relay::{self, RelaySettings},
-    settings::{AlerterSettings, Faults, Role, Vars, WebUiSettings},
+    settings::{AlerterSettings, Faults, ForwarderSettings, Role, Vars, WebUiSettings},
     worker::Fatal,
 };
 
@@ -33,6 +33,10 @@ enum Command {
     Relay,
     /// Match queued events against the rules, audit them and queue alerts.
     Alerter,
+    /// Post queued alerts to the webhook within the shared rate limit.
+    Forwarder,
+    /// Look at dead letters, put them back or delete them.
+    Dlq(crate::dlq::DlqArgs),
     /// Migrate the database, keep its partitions, show its state.
     Db(crate::db::DbArgs),
     /// Run everything on this machine: private servers, all roles, sample rules and traffic.
@@ -110,6 +114,15 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<(), Fatal> {
                 start::role(Role::Alerter, &common, &vars, 1, |context| crate::alert::run(settings, context))
             })
         }
+        Command::Forwarder => {
+            let vars = flags::vars(matches)?;
+            let settings = ForwarderSettings::from_vars(&vars)?;
+            let common = settings.common.clone();
+            unless_check(matches, || {
+                start::role(Role::Forwarder, &common, &vars, 1, |context| crate::forward::run(settings, context))
+            })
+        }
+        Command::Dlq(args) => start::tool(flags::vars(matches)?, |tool| crate::dlq::run(args, tool)),
         Command::Db(args) => start::tool(flags::vars(matches)?, |tool| crate::db::run(args, tool)),
         Command::Dev(args) => start::tool(flags::vars(matches)?, |tool| crate::dev::run(args, tool)),
         Command::Webui => {

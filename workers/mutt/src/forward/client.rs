@@ -16,17 +16,6 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// An idle connection is closed before usual receivers and balancers do (60 s).
 const IDLE_MAX: Duration = Duration::from_secs(50);
 
-/// Why there can be no client.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ClientError {
-    /// The URL cannot be used.
-    #[error("MOOG_WEBHOOK_URL: {0}")]
-    Url(String),
-    /// TLS cannot be set up.
-    #[error("webhook client: {0}")]
-    Build(#[from] reqwest::Error),
-}
-
 /// How one POST ended.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -48,16 +37,12 @@ pub(crate) struct WebhookClient {
 impl WebhookClient {
     /// `tls` verifies the receiver; `timeout` bounds a POST from the connection to the answer's end.
     pub(crate) fn new(
-        url: &str,
+        url: Url,
         timeout: Duration,
         connections: usize,
-        tls: Option<rustls::ClientConfig>,
-    ) -> Result<Self, ClientError> {
-        let url = Url::parse(url).map_err(|error| ClientError::Url(error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(ClientError::Url(format!("scheme {} is neither http nor https", url.scheme())));
-        }
-        let mut builder = Client::builder()
+        tls: rustls::ClientConfig,
+    ) -> Result<Self, reqwest::Error> {
+        let client = Client::builder()
             .timeout(timeout)
             .redirect(Policy::none())
             .referer(false)
@@ -65,11 +50,10 @@ impl WebhookClient {
             .tcp_keepalive(Duration::from_secs(30))
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(connections)
-            .user_agent(concat!("mutt/", env!("CARGO_PKG_VERSION")));
-        if let Some(tls) = tls {
-            builder = builder.tls_backend_preconfigured(tls);
-        }
-        Ok(Self { client: builder.build()?, url })
+            .user_agent(concat!("mutt/", env!("CARGO_PKG_VERSION")))
+            .tls_backend_preconfigured(tls)
+            .build()?;
+        Ok(Self { client, url })
     }
 
     /// Sends one alert. Everything that can go wrong is an answer.

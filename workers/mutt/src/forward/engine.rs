@@ -18,11 +18,14 @@ use mutt_queue::{BatchId, RedisError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::server::Dependency;
+
+use super::Retries;
 use super::client::WebhookClient;
 use super::delivery::{Credentials, deliver, timestamp};
+use super::live::Live;
 use super::metrics::Metrics;
 use super::verdict::Reason;
-use super::{Live, Retries};
 
 /// Asked again after this long whatever the last answer said: settings, keys and other forwarders change.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -32,8 +35,8 @@ const TAKE_MIN: usize = 4;
 const BYTES_IN_FLIGHT_MAX: usize = 8 * 1024 * 1024;
 /// Between attempts while Redis is away.
 const REDIS_RETRY: Duration = Duration::from_millis(200);
-/// Kept of the time for shutting down, to give back what is not finished.
-const HAND_BACK: Duration = Duration::from_secs(2);
+/// The part of the time for shutting down that is kept to give back what is not finished.
+const HAND_BACK_SHARE: u32 = 3;
 
 type Running<T> = Option<Pin<Box<dyn Future<Output = T>>>>;
 
@@ -53,6 +56,8 @@ pub(crate) struct Setup {
     pub(crate) webhook_timeout: Duration,
     /// Metrics.
     pub(crate) metrics: Metrics,
+    /// Told when a command to Redis fails.
+    pub(crate) redis: Dependency,
     /// Key and URL of the moment, read for each request.
     pub(crate) credentials: Box<dyn Fn() -> Credentials + Send + Sync>,
 }
@@ -133,7 +138,7 @@ impl Engine {
                 () = self.bell.rung.notified(), if !self.stopping => self.pause = None,
                 () = &mut stop, if !self.stopping => {
                     self.stopping = true;
-                    deadline = Some(Instant::now() + drain.saturating_sub(HAND_BACK).max(drain / 2));
+                    deadline = Some(Instant::now() + drain - drain / HAND_BACK_SHARE);
                 }
                 () = tokio::time::sleep_until(wake) => {
                     self.pause = None;
@@ -143,7 +148,7 @@ impl Engine {
                 }
             }
         }
-        self.give_back(drain.min(HAND_BACK)).await;
+        self.give_back(drain / HAND_BACK_SHARE).await;
     }
 
     fn is_idle(&self) -> bool {
@@ -187,10 +192,10 @@ impl Engine {
         let taken = match taken {
             Ok(taken) => taken,
             Err(error) => {
-                tracing::warn!(%error, "no alerts taken");
                 if error.is_unknown() {
                     self.repeat = Some(ids);
                 }
+                self.setup.redis.down(error);
                 self.pause = Some(Pause { hold: None, until: Instant::now() + REDIS_RETRY });
                 return;
             }
@@ -244,7 +249,7 @@ impl Engine {
                 match setup.queue.finish(&batch, policy).await {
                     Ok(finished) => return (batch, finished),
                     Err(error) => {
-                        tracing::warn!(%error, alerts = batch.len(), "alerts not finished yet");
+                        setup.redis.down(error);
                         tokio::time::sleep(REDIS_RETRY).await;
                     }
                 }
