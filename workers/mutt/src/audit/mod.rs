@@ -4,6 +4,8 @@
 mod copy;
 mod outbox;
 mod sqlstate;
+#[cfg(test)]
+mod tests;
 pub(crate) mod timestamp;
 mod writer;
 

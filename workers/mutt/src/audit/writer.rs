@@ -11,9 +11,11 @@ use tokio::time::timeout;
 use super::copy::{COPY_STATEMENT, CopyBuffer, HEADER, TRAILER};
 use super::sqlstate::{Verdict, verdict};
 
-/// Longer than any lock of `mutt db` is held, shorter than a lease: a wait for a predecessor's transaction ends in time.
-const SESSION: &str = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; \
-                       SET application_name = 'mutt alerter'";
+/// Locks are waited for for a shorter time than a lease lasts; then the batch is held and tried again. Where the server
+/// answers a COMMIT before it is on disk, this session does not: a finished batch could be lost in a crash.
+const SESSION: &str = "SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '60s'; \
+                       SET application_name = 'mutt alerter'; \
+                       SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 /// A server that says nothing for so long is away; the connection is given up and the outcome read over another one.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// sqlx keeps the largest message it ever sent as its buffer, so rows go in pieces of this size.

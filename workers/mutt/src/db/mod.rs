@@ -7,7 +7,7 @@ mod partitions;
 mod retention;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use command::{DbArgs, run};
 pub(crate) use migrate::migrate;
