@@ -1,1 +1,4 @@
 //! The ingestor role: HTTP in, group commit to Redis.
+
+mod scan;
+mod split;
