@@ -9,7 +9,8 @@ mod skip;
 pub(crate) mod timestamp;
 
 pub(crate) use error::{ScanError, ScanErrorKind};
-pub(crate) use fields::{Event, Known, Slot};
+pub(crate) use fields::{Event, HOSTNAME, Known, MESSAGE, SEVERITY, SYSLOG_SEVERITY, Slot, TIMESTAMP, unescape};
+pub(crate) use lex::Kind;
 pub(crate) use skip::skip_broken;
 
 use fields::Cutter;
