@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use crate::{
     relay::{self, RelaySettings},
-    settings::{AlerterSettings, Faults, ForwarderSettings, Role, Vars, WebUiSettings},
+    settings::{AlerterSettings, Faults, ForwarderSettings, IngestorSettings, Role, Vars, WebUiSettings},
     worker::Fatal,
 };
 
@@ -29,6 +29,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Take events over HTTP and queue them in Redis.
+    Ingestor,
     /// Send lines of rsyslog's omprog (standard input) to the ingest API; each is confirmed once it is safe.
     Relay,
     /// Match queued events against the rules, audit them and queue alerts.
@@ -98,6 +100,14 @@ fn unless_check(matches: &ArgMatches, run: impl FnOnce() -> Result<(), Fatal>) -
 
 fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<(), Fatal> {
     match cli.command {
+        Command::Ingestor => {
+            let vars = flags::vars(matches)?;
+            let settings = IngestorSettings::from_vars(&vars)?;
+            let (common, threads) = (settings.common.clone(), settings.threads);
+            unless_check(matches, || {
+                start::role(Role::Ingestor, &common, &vars, threads, |context| crate::ingest::run(settings, context))
+            })
+        }
         Command::Relay => {
             let vars = flags::vars(matches)?;
             let settings = RelaySettings::from_vars(&vars)?;

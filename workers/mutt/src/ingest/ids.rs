@@ -30,6 +30,10 @@ impl RequestId {
         Self(id)
     }
 
+    pub(crate) fn uuid(self) -> Uuid {
+        self.0
+    }
+
     /// The id of a single event: the request's own, so that a made correlation id is the event id.
     pub(crate) fn text(self) -> IdText {
         encode(self.0)

@@ -9,7 +9,7 @@ use super::split::{self, Item, ItemError, Shape};
 use super::validate::{self, Refusal};
 
 /// What all events of a request have in common.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Stamp {
     pub(crate) request: RequestId,
     /// The request's correlation id: the sender's, or the request's own.
@@ -22,8 +22,7 @@ impl Stamp {
     /// The time is taken now; `correlation` is the sender's id if it may be taken over.
     pub(crate) fn new(correlation: Option<&str>) -> Self {
         let request = RequestId::new();
-        let correlation =
-            correlation.map_or_else(|| super::ids::as_str(&request.text()).to_owned(), ToOwned::to_owned);
+        let correlation = correlation.map_or_else(|| super::ids::as_str(&request.text()).to_owned(), ToOwned::to_owned);
         Self { request, correlation, received_at: format!("{:.6}", jiff::Timestamp::now()) }
     }
 }

@@ -39,14 +39,8 @@ pub(crate) fn split(
     newline_type: bool,
     take: &mut dyn FnMut(Item<'_>),
 ) -> Result<(Shape, usize), ItemError> {
-    let mut splitter = Splitter {
-        body,
-        known,
-        event: known.event(),
-        utf8: std::str::from_utf8(body).is_ok(),
-        index: 0,
-        take,
-    };
+    let mut splitter =
+        Splitter { body, known, event: known.event(), utf8: std::str::from_utf8(body).is_ok(), index: 0, take };
     let start = skip_whitespace(body, 0);
     match body.get(start) {
         None => Err(ItemError::Empty),
@@ -88,8 +82,8 @@ impl Splitter<'_, '_> {
         Ok((found, end))
     }
 
-    fn hand_out(&mut self, shape: Shape, range: Range<usize>, found: Result<Found, ScanError>) {
-        let event = match found {
+    fn hand_out(&mut self, shape: Shape, range: Range<usize>, found: &Result<Found, ScanError>) {
+        let event = match *found {
             Ok(Found::Event) => Ok(&self.event),
             Ok(Found::Null) if shape == Shape::Single => Err(ItemError::Empty),
             Ok(Found::Null | Found::Other) => Err(ItemError::NotAnObject),
@@ -114,7 +108,7 @@ impl Splitter<'_, '_> {
                         (end, Err(error))
                     }
                 };
-                self.hand_out(Shape::Batch, at..end, found);
+                self.hand_out(Shape::Batch, at..end, &found);
                 at = skip_whitespace(self.body, end);
                 match self.body.get(at) {
                     Some(b',') => at = skip_whitespace(self.body, at + 1),
@@ -137,7 +131,7 @@ impl Splitter<'_, '_> {
             Ok((found, end)) => {
                 let rest = skip_whitespace(self.body, end);
                 if rest == self.body.len() {
-                    self.hand_out(Shape::Single, start..end, Ok(found));
+                    self.hand_out(Shape::Single, start..end, &Ok(found));
                     return Ok((Shape::Single, 1));
                 }
                 if memchr::memchr(b'\n', self.body.get(end..).unwrap_or_default()).is_none() {
@@ -171,7 +165,7 @@ impl Splitter<'_, '_> {
                 Err(error) => (self.line_end(at), Err(error)),
             };
             let trimmed = self.body.get(at..end).unwrap_or_default().trim_ascii_end().len();
-            self.hand_out(Shape::Batch, at..at + trimmed, found);
+            self.hand_out(Shape::Batch, at..at + trimmed, &found);
             at = skip_whitespace(self.body, end);
         }
     }
@@ -235,42 +229,42 @@ mod tests {
         Ok((shape, items))
     }
 
-    fn batch(expected: &[&str]) -> Result<(Shape, Vec<String>), ItemError> {
-        Ok((Shape::Batch, expected.iter().map(ToString::to_string).collect()))
+    fn batch(expected: &[&str]) -> (Shape, Vec<String>) {
+        (Shape::Batch, expected.iter().map(ToString::to_string).collect())
     }
 
-    fn single(expected: &str) -> Result<(Shape, Vec<String>), ItemError> {
-        Ok((Shape::Single, vec![expected.to_owned()]))
+    fn single(expected: &str) -> (Shape, Vec<String>) {
+        (Shape::Single, vec![expected.to_owned()])
     }
 
     #[test]
     fn one_value_is_single() {
-        assert_eq!(items(" {\"a\":1}\r\n", false), single("+{\"a\":1}"));
-        assert_eq!(items("{\n  \"a\": {\n}\n}\n", true), single("+{\n  \"a\": {\n}\n}"));
-        assert_eq!(items("null", false), single("-null"));
-        assert_eq!(items("5\n", false), single("-5"));
+        assert_eq!(items(" {\"a\":1}\r\n", false), Ok(single("+{\"a\":1}")));
+        assert_eq!(items("{\n  \"a\": {\n}\n}\n", true), Ok(single("+{\n  \"a\": {\n}\n}")));
+        assert_eq!(items("null", false), Ok(single("-null")));
+        assert_eq!(items("5\n", false), Ok(single("-5")));
     }
 
     #[test]
     fn arrays_are_batches() {
-        assert_eq!(items("[]", false), batch(&[]));
-        assert_eq!(items("[{\"a\":1}]", false), batch(&["+{\"a\":1}"]));
-        assert_eq!(items(" [ {} , 1,null,[{}] ] ", false), batch(&["+{}", "-1", "-null", "-[{}]"]));
-        assert_eq!(items("[{\"a\":NaN},{}]", false), batch(&["-{\"a\":NaN}", "+{}"]));
-        assert_eq!(items("[{},NaN]", false), batch(&["+{}", "-NaN"]));
-        assert_eq!(items(b"[{\"a\":\"\xff\"},{}]", false), batch(&["-{\"a\":\"\u{fffd}\"}", "+{}"]));
+        assert_eq!(items("[]", false), Ok(batch(&[])));
+        assert_eq!(items("[{\"a\":1}]", false), Ok(batch(&["+{\"a\":1}"])));
+        assert_eq!(items(" [ {} , 1,null,[{}] ] ", false), Ok(batch(&["+{}", "-1", "-null", "-[{}]"])));
+        assert_eq!(items("[{\"a\":NaN},{}]", false), Ok(batch(&["-{\"a\":NaN}", "+{}"])));
+        assert_eq!(items("[{},NaN]", false), Ok(batch(&["+{}", "-NaN"])));
+        assert_eq!(items(b"[{\"a\":\"\xff\"},{}]", false), Ok(batch(&["-{\"a\":\"\u{fffd}\"}", "+{}"])));
     }
 
     #[test]
     fn newlines_make_a_batch() {
-        assert_eq!(items("{}\n{}", false), batch(&["+{}", "+{}"]));
-        assert_eq!(items("{\"a\":1}\r\n\r\n{}\r\n", false), batch(&["+{\"a\":1}", "+{}"]));
-        assert_eq!(items("{\n}\n{}\n", false), batch(&["+{\n}", "+{}"]));
-        assert_eq!(items("{}\n{\"a\":}\n{}", false), batch(&["+{}", "-{\"a\":}", "+{}"]));
-        assert_eq!(items("{}\n{}{}\n1", false), batch(&["+{}", "-{}{}", "-1"]));
-        assert_eq!(items("{\"a\":\n{\"b\":1}\n", false), batch(&["-{\"a\":", "+{\"b\":1}"]));
-        assert_eq!(items("oops\n", true), batch(&["-oops"]));
-        assert_eq!(items(b"{}\n{\"a\":\"\xe4\"}\n", false), batch(&["+{}", "-{\"a\":\"\u{fffd}\"}"]));
+        assert_eq!(items("{}\n{}", false), Ok(batch(&["+{}", "+{}"])));
+        assert_eq!(items("{\"a\":1}\r\n\r\n{}\r\n", false), Ok(batch(&["+{\"a\":1}", "+{}"])));
+        assert_eq!(items("{\n}\n{}\n", false), Ok(batch(&["+{\n}", "+{}"])));
+        assert_eq!(items("{}\n{\"a\":}\n{}", false), Ok(batch(&["+{}", "-{\"a\":}", "+{}"])));
+        assert_eq!(items("{}\n{}{}\n1", false), Ok(batch(&["+{}", "-{}{}", "-1"])));
+        assert_eq!(items("{\"a\":\n{\"b\":1}\n", false), Ok(batch(&["-{\"a\":", "+{\"b\":1}"])));
+        assert_eq!(items("oops\n", true), Ok(batch(&["-oops"])));
+        assert_eq!(items(b"{}\n{\"a\":\"\xe4\"}\n", false), Ok(batch(&["+{}", "-{\"a\":\"\u{fffd}\"}"])));
     }
 
     #[test]

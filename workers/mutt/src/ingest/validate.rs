@@ -63,9 +63,7 @@ fn bad_value(slot: usize, value: Slot, known: &Known) -> Refusal {
     let empty = text && value.end - value.start == 2;
     let name = known.name(slot);
     Refusal::validation(match slot {
-        TIMESTAMP => {
-            "Field 'timestamp' must be RFC 3339, YYYY-MM-DD[T ]HH:MM:SS[.f][zone] or unix seconds".to_owned()
-        }
+        TIMESTAMP => "Field 'timestamp' must be RFC 3339, YYYY-MM-DD[T ]HH:MM:SS[.f][zone] or unix seconds".to_owned(),
         HOSTNAME if text && !empty => format!("Field 'hostname' is longer than {HOSTNAME_BYTES_MAX} bytes"),
         MESSAGE if text && !empty => format!("Field 'message' is longer than {MESSAGE_BYTES_MAX} bytes"),
         _ => format!("Field '{name}' must be a non-empty string"),

@@ -135,7 +135,7 @@ pub(crate) fn unescape(raw: &[u8]) -> Vec<u8> {
     quoted.push(b'"');
     quoted.extend_from_slice(raw);
     quoted.push(b'"');
-    serde_json::from_slice::<String>(&quoted).map(String::into_bytes).unwrap_or_else(|_| raw.to_vec())
+    serde_json::from_slice::<String>(&quoted).map_or_else(|_| raw.to_vec(), String::into_bytes)
 }
 
 /// One scanned event; reused from event to event so that scanning allocates nothing.

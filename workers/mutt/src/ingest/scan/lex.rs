@@ -13,7 +13,9 @@ const NEGATIVE_EXPONENT_MAX: u32 = 400;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A string; the flag says whether it has escapes. Its slot includes the quotes.
-    Text { escaped: bool },
+    Text {
+        escaped: bool,
+    },
     Number,
     Null,
     Bool,
@@ -36,8 +38,8 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 /// branches (Mycroft's zero-byte test); the lowest mark is always exact, which is the one used.
 #[inline]
 fn marks(word: u64) -> u64 {
-    let quote = word ^ (LOW * b'"' as u64);
-    let slash = word ^ (LOW * b'\\' as u64);
+    let quote = word ^ (LOW * u64::from(b'"'));
+    let slash = word ^ (LOW * u64::from(b'\\'));
     let zero_quote = quote.wrapping_sub(LOW) & !quote;
     let zero_slash = slash.wrapping_sub(LOW) & !slash;
     let control = word.wrapping_sub(LOW * 0x20) & !word;

@@ -28,12 +28,7 @@ pub(crate) fn scan_value(text: &[u8], start: usize) -> Result<usize, ScanError> 
 
 /// Scans the object whose `{` stands at `start`, records its known fields in `event`, and returns the position after it.
 /// The caller answers for UTF-8: either the whole text is checked beforehand or the object's bytes afterwards.
-pub(crate) fn scan_object(
-    text: &[u8],
-    start: usize,
-    known: &Known,
-    event: &mut Event,
-) -> Result<usize, ScanError> {
+pub(crate) fn scan_object(text: &[u8], start: usize, known: &Known, event: &mut Event) -> Result<usize, ScanError> {
     event.reset(start);
     let mut lexer = Lexer::new(text, start + 1);
     let mut cutter = Cutter::new(start + 1);
@@ -58,12 +53,7 @@ pub(crate) fn scan_object(
 }
 
 #[inline]
-fn member(
-    lexer: &mut Lexer<'_>,
-    known: &Known,
-    event: &mut Event,
-    cutter: &mut Cutter,
-) -> Result<(), ScanError> {
+fn member(lexer: &mut Lexer<'_>, known: &Known, event: &mut Event, cutter: &mut Cutter) -> Result<(), ScanError> {
     let key_at = lexer.at;
     if lexer.next() != Some(b'"') {
         return Err(lexer.error_before(ScanErrorKind::ExpectedKey));

@@ -12,7 +12,7 @@ pub(crate) fn skip_broken(text: &[u8], start: usize) -> Option<usize> {
                 depth += 1;
                 at += 1;
             }
-            b'}' | b']' if depth == 0 => return (at > start).then_some(at),
+            b'}' | b']' | b',' if depth == 0 => return (at > start).then_some(at),
             b'}' | b']' => {
                 depth -= 1;
                 at += 1;
@@ -20,7 +20,6 @@ pub(crate) fn skip_broken(text: &[u8], start: usize) -> Option<usize> {
                     return Some(at);
                 }
             }
-            b',' if depth == 0 => return (at > start).then_some(at),
             _ => at += 1,
         }
     }
