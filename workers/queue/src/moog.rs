@@ -382,6 +382,6 @@ fn fate_arguments(result: &Finish) -> (&'static str, &[u8], Duration, &str) {
         Fate::DeadLetter { envelope, dead: false } => ("dlq", envelope, result.busy_for, ""),
         Fate::DeadLetter { envelope, dead: true } => ("dead", envelope, result.busy_for, ""),
         Fate::Refused { entry, probe_after, fingerprint } => ("refused", entry, *probe_after, fingerprint),
-        Fate::HandedBack => ("back", b"", Duration::ZERO, ""),
+        Fate::HandedBack => ("back", b"", result.busy_for, ""),
     }
 }

@@ -1,5 +1,6 @@
-#!lua
--- Counts a push that stands before it in the same MULTI; does nothing if that push failed.
+#!lua flags=allow-oom
+-- Counts a push that stands before it in the same MULTI; does nothing if that push failed. The push was
+-- allowed, so its counting is, too, even if it filled the memory.
 -- KEYS queue, totals, commit, minute, hour, day; ARGV events, seq, commit_ttl_s
 if redis.call('TYPE', KEYS[1]).ok ~= 'list' then return 0 end
 local events, seq = ARGV[1], tonumber(ARGV[2])

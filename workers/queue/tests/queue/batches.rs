@@ -1,6 +1,8 @@
 //! Take, renew, hand back, finish, take over.
 
-use mutt_queue::{BatchId, Finished, Phase, TAKE_BYTES_MAX, TakeLimits, Takeover, totals};
+use std::sync::Arc;
+
+use mutt_queue::{BatchId, Finished, KeyOverrides, Keys, Phase, TAKE_BYTES_MAX, TakeLimits, Takeover, totals};
 
 use crate::support::{Pipeline, all_alerts, finish, json, plain, take, texts};
 
@@ -197,4 +199,31 @@ async fn a_batch_that_redis_lost_is_reported_and_dropped() {
     assert_eq!(a.take_over(&batch.lease).await.unwrap(), Takeover::Gone);
     assert!(a.lapsed(10).await.unwrap().is_empty());
     assert_eq!(p.totals().await.gap_events(), 4, "the gap shows the loss");
+}
+
+#[tokio::test]
+async fn explicit_names_win_over_the_prefix_everywhere() {
+    let mut p = Pipeline::fresh().await;
+    let own = |name: &str| Some(format!("{}-own-{name}", p.keys.prefix));
+    let overrides = KeyOverrides {
+        ingest_queue: own("in"),
+        alert_queue: own("out"),
+        processing_alerter: own("flight"),
+        dlq_alerter: own("dlq"),
+        metrics: own("metrics"),
+        ..KeyOverrides::default()
+    };
+    p.keys = Arc::new(Keys::with(&p.keys.prefix, overrides));
+    p.accept(0, 6).await;
+    let (a, b) = (p.alerter("a"), p.alerter("b"));
+    let (first, second) = (take(&a, 2).await, take(&a, 2).await);
+    assert!(a.list(&first.lease).starts_with(&p.keys.processing_alerter));
+    let mut outbox = all_alerts(&first);
+    outbox.dead_letters.push(outbox.alerts.remove(0));
+    finish(&a, &first.lease, &outbox).await;
+    p.lapse(&second.lease).await;
+    assert_eq!(b.recover(1).await.unwrap()[0].batch.elements, second.elements);
+    let seen = p.totals().await;
+    assert_eq!((seen.ingest_queue, seen.in_flight, seen.alert_queue, seen.dlq_alerter), (2, 2, 1, 1));
+    p.assert_conserved().await;
 }
