@@ -69,12 +69,12 @@ pub(crate) async fn insert(
     Ok(id)
 }
 
-/// Replaces a rule's columns.
+/// Replaces a rule's columns. `old` is the row before, for the configuration audit.
 pub(crate) async fn update(
     connection: &mut PgConnection,
     author: &Author,
     id: i32,
-    old: &RuleColumns,
+    old: serde_json::Value,
     new: &RuleColumns,
 ) -> Result<(), RowError> {
     sqlx::query(
@@ -96,8 +96,8 @@ pub(crate) async fn update(
     .bind(new.spec_column()?)
     .execute(&mut *connection)
     .await?;
-    let (old, new) = (Some(old.audit_value()?), Some(new.audit_value()?));
-    record(connection, author, target(&id.to_string()), old, new).await?;
+    let new = Some(new.audit_value()?);
+    record(connection, author, target(&id.to_string()), Some(old), new).await?;
     Ok(())
 }
 

@@ -262,7 +262,8 @@ pub(crate) async fn update(
             if input.rule != old {
                 refuse_conflict(&mut transaction, Some(id), &input.rule).await?;
                 let author = caller.author(input.reason);
-                table::update(&mut transaction, &author, id, &old, &input.rule).await?;
+                let before = old.audit_value().map_err(RowError::from)?;
+                table::update(&mut transaction, &author, id, before, &input.rule).await?;
             }
             transaction.commit().await?;
             Ok::<_, ApiError>(input.warnings)
