@@ -39,6 +39,8 @@ use lane::Lane;
 use metrics::Metrics;
 use second::Second;
 
+pub(crate) use event::QueuedEvent;
+
 /// Left of the shutdown's time to hand back what did not end, and to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 

@@ -41,6 +41,8 @@ enum Command {
     Dlq(crate::dlq::DlqArgs),
     /// Migrate the database, keep its partitions, show its state.
     Db(crate::db::DbArgs),
+    /// Apply, export, test and lint AlertRule files.
+    Rules(crate::rules::RulesArgs),
     /// Run everything on this machine: private servers, all roles, sample rules and traffic.
     Dev(crate::dev::DevArgs),
     /// Serve the API of rules, audit, hosts, teams and settings on port 8090.
@@ -134,6 +136,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<(), Fatal> {
         }
         Command::Dlq(args) => start::tool(flags::vars(matches)?, |tool| crate::dlq::run(args, tool)),
         Command::Db(args) => start::tool(flags::vars(matches)?, |tool| crate::db::run(args, tool)),
+        Command::Rules(args) => start::tool(flags::vars(matches)?, |tool| crate::rules::run(args, tool)),
         Command::Dev(args) => start::tool(flags::vars(matches)?, |tool| crate::dev::run(args, tool)),
         Command::Webui => {
             let vars = flags::vars(matches)?;

@@ -254,9 +254,8 @@ async fn write_team(connection: &mut PgConnection, author: &Author, change: &Tea
             sqlx::query(delete).bind(&change.host).execute(&mut *connection).await?;
         }
     }
-    let value = |team: &Option<String>| {
-        team.as_ref().map(|team| json!({ "hostname": change.host, "team_assignment": team }))
-    };
+    let value =
+        |team: &Option<String>| team.as_ref().map(|team| json!({ "hostname": change.host, "team_assignment": team }));
     let target = Target { table: "device_teams", record: &change.host };
     record(connection, author, target, value(&change.old), value(&change.new)).await?;
     Ok(())

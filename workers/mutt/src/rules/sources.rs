@@ -5,7 +5,9 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use mutt_rules::{AlertRule, Document, MuttPipelineView, Object, ParseError, Rule, RuleSet, parse_documents, run_tests};
+use mutt_rules::{
+    AlertRule, Document, MuttPipelineView, Object, ParseError, Rule, RuleSet, parse_documents, run_tests,
+};
 use serde::Serialize;
 
 use super::command::{Output, print};
@@ -145,6 +147,10 @@ impl Sources {
                 Object::AlertRule(rule) => {
                     if sound {
                         self.problems.extend(failed_tests(&document, rule));
+                    }
+                    if serde_json::to_string(rule).is_ok_and(|text| text.contains("\\u0000")) {
+                        let message = "a text holds a NUL byte, which PostgreSQL cannot store".to_owned();
+                        self.problems.push(Problem::at(&document, "spec".into(), message));
                     }
                     let place = format!("{}:{}", document.origin, document.line);
                     if let Some(first) = seen.insert(column_name(rule), place) {
