@@ -6,8 +6,9 @@ use tokio::sync::mpsc;
 
 use super::args::DevRole;
 use crate::{
-    alert,
+    alert, forward,
     settings::{AlerterSettings, ForwarderSettings, IngestorSettings, Vars, WebUiSettings, read_secrets},
+    webui,
     worker::{Context, Fatal, Reload, Shutdown, ShutdownTrigger, single_threaded},
 };
 
@@ -78,7 +79,9 @@ fn run(role: DevRole, vars: &Vars, context: Context) -> Result<(), Fatal> {
     let runtime = single_threaded().map_err(|error| Fatal::failed("start a runtime", error))?;
     let result = match role {
         DevRole::Alerter => runtime.block_on(alert::run(AlerterSettings::from_vars(vars)?, context)),
-        _ => Err(Fatal::Refused("not yet".into())),
+        DevRole::Forwarder => runtime.block_on(forward::run(ForwarderSettings::from_vars(vars)?, context)),
+        DevRole::Webui => runtime.block_on(webui::run(WebUiSettings::from_vars(vars)?, context)),
+        DevRole::Ingestor => Err(Fatal::Refused("not yet".into())),
     };
     runtime.shutdown_background();
     result
