@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::args::DevRole;
 use crate::{
-    alert, forward,
+    alert, forward, ingest,
     settings::{AlerterSettings, ForwarderSettings, IngestorSettings, Vars, WebUiSettings, read_secrets},
     webui,
     worker::{Context, Fatal, Reload, Shutdown, ShutdownTrigger, single_threaded},
@@ -81,7 +81,7 @@ fn run(role: DevRole, vars: &Vars, context: Context) -> Result<(), Fatal> {
         DevRole::Alerter => runtime.block_on(alert::run(AlerterSettings::from_vars(vars)?, context)),
         DevRole::Forwarder => runtime.block_on(forward::run(ForwarderSettings::from_vars(vars)?, context)),
         DevRole::Webui => runtime.block_on(webui::run(WebUiSettings::from_vars(vars)?, context)),
-        DevRole::Ingestor => Err(Fatal::Refused("not yet".into())),
+        DevRole::Ingestor => runtime.block_on(ingest::run(IngestorSettings::from_vars(vars)?, context)),
     };
     runtime.shutdown_background();
     result
