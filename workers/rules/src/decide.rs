@@ -1,11 +1,10 @@
 //! The decision on one event.
 
 use crate::compile::pattern::Pattern;
-use crate::compile::{Caches, Compiled, CompiledRule, Index, Seen};
+use crate::compile::{Caches, Compiled, CompiledRule, Index, Seen, Waiting};
 use crate::event::Event;
 use crate::fold::fold_into;
 use crate::spec::{AlertSeverity, Mode};
-use crate::validate::is_forwarded;
 
 /// Memory that decisions reuse: one per thread serves all lanes and outlives rule sets.
 #[derive(Debug, Default)]
@@ -84,7 +83,7 @@ impl<'c> Handled<'c> {
         Self {
             rule,
             handling,
-            forward: is_forwarded(handling),
+            forward: rule.forwards(development),
             development,
             team: rule.team(),
             alert_severity: rule.alert_severity(),
@@ -136,8 +135,8 @@ impl Search<'_, '_> {
         if let Some(oid) = self.seen.trap_oid {
             index.by_oid(oid, |rules| self.take_each(rules));
         }
-        index.scan(self.text, |rules, end| {
-            self.literal_found(rules, end);
+        index.scan(self.text, |waiting, start, end| {
+            self.window_found(waiting, start, end);
             self.best > 0
         });
         self.try_pending();
@@ -157,9 +156,9 @@ impl Search<'_, '_> {
         }
     }
 
-    /// Looks at the rules that wait for a literal.
-    fn literal_found(&mut self, rules: &[u32], end: usize) {
-        for index in rules.iter().copied() {
+    /// Looks at the rules that wait for a window of their literal, which was found at `start..end`.
+    fn window_found(&mut self, waiting: &[Waiting], start: usize, end: usize) {
+        for Waiting { rule: index, before } in waiting.iter().copied() {
             if index >= self.best {
                 break;
             }
@@ -167,7 +166,9 @@ impl Search<'_, '_> {
                 continue;
             }
             match self.compiled.rules()[index as usize].pattern() {
-                Some(Pattern::Contains(whole)) if self.continues(whole, end) => self.settle(index),
+                Some(Pattern::Contains(literal)) if self.is_at(literal, start, end, before as usize) => {
+                    self.settle(index)
+                }
                 Some(Pattern::Regex(_) | Pattern::Backtracking(_)) => {
                     self.scratch.mark_settled(index);
                     self.scratch.pending.push(index);
@@ -177,15 +178,14 @@ impl Search<'_, '_> {
         }
     }
 
-    /// Whether the text that ends at `end` is the whole literal, of which the automaton may hold only the beginning.
-    fn continues(&self, whole: &str, end: usize) -> bool {
-        let found = crate::compile::literal_of(whole);
-        if found.len() == whole.len() {
+    /// Whether the text holds the whole literal, of which the window at `start..end` is the part behind the first `before` bytes.
+    fn is_at(&self, literal: &str, start: usize, end: usize, before: usize) -> bool {
+        if literal.len() == end - start {
             return true;
         }
-        let start = end - found.len();
-        let text = self.text.as_bytes().get(start..start + whole.len());
-        text.is_some_and(|text| text.eq_ignore_ascii_case(whole.as_bytes()))
+        let Some(start) = start.checked_sub(before) else { return false };
+        let text = self.text.as_bytes().get(start..start + literal.len());
+        text.is_some_and(|text| text.eq_ignore_ascii_case(literal.as_bytes()))
     }
 
     /// Runs the regexes of candidates, in order, until one is behind the best.

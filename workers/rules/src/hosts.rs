@@ -53,6 +53,14 @@ impl Hosts {
     }
 }
 
+impl Hosts {
+    /// Whether an entry of another criterion is a plain name that this one takes.
+    pub(crate) fn take_plain_name(&self, text: &str) -> bool {
+        let event = Event { hostname: text, ..Event::default() };
+        matches!(entry(text), Ok(Entry::Name(_))) && !self.is_empty() && self.take(&event)
+    }
+}
+
 fn sender_address(event: &Event<'_>) -> Option<IpAddr> {
     let text = event.source_ip.filter(|text| !text.is_empty()).unwrap_or(event.hostname);
     text.trim().parse::<IpAddr>().ok().map(|address| address.to_canonical())

@@ -27,7 +27,7 @@ pub use event::Event;
 pub use lint::{LintCode, LintWarning, lint};
 pub use pipeline::{MuttPipelineView, PipelineSpecView, TeamHosts};
 pub use rule_set::{InvalidRevision, Revision, Rule, RuleSet, RuleSetError};
-pub use signature::{SignatureMode, signature, signature_hex};
+pub use signature::{SignatureMode, masked, signature, signature_hex};
 pub use spec::{
     AlertRule, AlertRuleSpec, AlertSeverity, Expectation, Handling, Match, MessageMatch, Metadata, Mode, RuleTest,
     SeverityMatch, TestEvent,

@@ -63,9 +63,12 @@ impl fmt::Display for RuleIssue {
     }
 }
 
+/// Handling words that send the alert on.
+pub(crate) const FORWARDING_WORDS: [&str; 3] = ["Page_and_ticket", "Page_only", "Ticket_only"];
+
 /// Whether a handling word sends the alert on: `Page_and_ticket`, `Page_only` or `Ticket_only`, case ignored.
 pub fn is_forwarded(handling: &str) -> bool {
-    ["Page_and_ticket", "Page_only", "Ticket_only"].iter().any(|word| word.eq_ignore_ascii_case(handling))
+    FORWARDING_WORDS.iter().any(|word| word.eq_ignore_ascii_case(handling))
 }
 
 /// Bytes of a message text or regex.

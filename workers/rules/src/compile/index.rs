@@ -1,6 +1,7 @@
 //! Finds the rules that may take an event: one automaton over all literals, a map of OIDs, and the few that must always be tried.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use aho_corasick::automaton::Automaton;
@@ -8,9 +9,11 @@ use aho_corasick::nfa::contiguous;
 use aho_corasick::{Anchored, BuildError, MatchKind, StartKind, dfa};
 
 use super::chunk::Always;
+use super::oids::Oids;
 use super::pattern::Pattern;
 use super::required::{LiteralSet, choose};
 use super::rule::CompiledRule;
+use super::window::Windows;
 
 /// Largest literal total (bytes) for which the automaton is a full table: it is the fastest, and takes about 256 bytes for each.
 const TABLE_LITERAL_BYTES_MAX: usize = 24 << 10;
@@ -19,8 +22,8 @@ const TABLE_LITERAL_BYTES_MAX: usize = 24 << 10;
 #[derive(Debug)]
 pub(crate) struct Index {
     automaton: Option<LiteralAutomaton>,
-    literals: Groups,
-    oids: HashMap<Box<str>, Vec<u32>>,
+    groups: Groups,
+    oids: Oids,
     /// Regexes without a required text.
     pub(crate) always: Always,
 }
@@ -31,69 +34,104 @@ enum LiteralAutomaton {
     Compact(contiguous::NFA),
 }
 
-/// Rules by literal; each group in the order of the rules.
+/// A rule that waits for a window of a literal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting {
+    pub(crate) rule: u32,
+    /// Bytes of the rule's literal before the window.
+    pub(crate) before: u32,
+}
+
+/// Rules by window; each group in the order of the rules.
 #[derive(Debug, Default)]
 struct Groups {
     starts: Vec<u32>,
-    rules: Vec<u32>,
+    waiting: Vec<Waiting>,
+    window_bytes: Vec<u8>,
 }
 
 impl Groups {
-    fn new(groups: &[Vec<u32>]) -> Self {
+    fn new(windows: &[&[u8]], groups: &[Vec<Waiting>]) -> Self {
         let mut starts = vec![0];
-        let mut rules = Vec::new();
+        let mut waiting = Vec::new();
         for group in groups {
-            rules.extend_from_slice(group);
-            starts.push(rules.len() as u32);
+            waiting.extend_from_slice(group);
+            starts.push(waiting.len() as u32);
         }
-        Self { starts, rules }
+        Self { starts, waiting, window_bytes: windows.iter().map(|window| window.len() as u8).collect() }
     }
 
-    fn get(&self, index: usize) -> &[u32] {
-        &self.rules[self.starts[index] as usize..self.starts[index + 1] as usize]
+    fn get(&self, window: usize) -> (&[Waiting], usize) {
+        let waiting = &self.waiting[self.starts[window] as usize..self.starts[window + 1] as usize];
+        (waiting, usize::from(self.window_bytes[window]))
+    }
+}
+
+/// Windows under construction.
+#[derive(Default)]
+struct GroupsBuilder<'l> {
+    windows: Vec<&'l [u8]>,
+    groups: Vec<Vec<Waiting>>,
+    number_of: HashMap<&'l [u8], usize>,
+}
+
+impl<'l> GroupsBuilder<'l> {
+    fn add(&mut self, literal: &'l str, window: Range<usize>, rule: u32) {
+        let before = window.start as u32;
+        let window = &literal.as_bytes()[window];
+        let number = *self.number_of.entry(window).or_insert_with(|| {
+            self.windows.push(window);
+            self.groups.push(Vec::new());
+            self.groups.len() - 1
+        });
+        self.groups[number].push(Waiting { rule, before });
     }
 }
 
 impl Index {
     pub(super) fn new(rules: &[Arc<CompiledRule>]) -> Self {
         let uses = uses(rules);
-        let mut literals: Vec<&str> = Vec::new();
-        let mut groups: Vec<Vec<u32>> = Vec::new();
-        let mut number_of: HashMap<&str, usize> = HashMap::new();
+        let literals: Vec<Option<Vec<&str>>> =
+            rules.iter().map(|rule| rule.pattern().and_then(|pattern| literals(pattern, &uses))).collect();
+        let mut windows = Windows::default();
+        literals.iter().flatten().flatten().for_each(|literal| windows.add(literal));
+
+        let mut builder = GroupsBuilder::default();
         let mut oids: HashMap<Box<str>, Vec<u32>> = HashMap::new();
         let mut always = Vec::new();
-        for (index, rule) in rules.iter().enumerate() {
+        for (index, (rule, literals)) in rules.iter().zip(&literals).enumerate() {
             let index = index as u32;
-            let mut add = |literal| {
-                let number = *number_of.entry(literal).or_insert_with(|| {
-                    literals.push(literal);
-                    groups.push(Vec::new());
-                    groups.len() - 1
-                });
-                groups[number].push(index);
-            };
-            match (rule.pattern(), rule.lone_oid()) {
-                (Some(pattern), _) => match (pattern.literal(), choose(pattern.required(), &uses)) {
-                    (Some(literal), _) => add(literal),
-                    (None, Some(set)) => set.iter().for_each(|literal| add(literal)),
-                    (None, None) => always.push(index),
-                },
+            match (literals, rule.lone_oid()) {
+                (Some(literals), _) => {
+                    literals.iter().for_each(|literal| builder.add(literal, windows.rarest(literal), index));
+                }
                 (None, Some(oid)) => oids.entry(oid.into()).or_default().push(index),
-                (None, None) => {}
+                (None, None) => always.push(index),
             }
         }
-        if let Ok(automaton) = LiteralAutomaton::new(&literals) {
-            return Self { automaton, literals: Groups::new(&groups), oids, always: Always::new(rules, &always) };
+        let GroupsBuilder { windows, groups, .. } = builder;
+        let oids = Oids::new(oids);
+        if let Ok(automaton) = LiteralAutomaton::new(&windows) {
+            return Self {
+                automaton,
+                groups: Groups::new(&windows, &groups),
+                oids,
+                always: Always::new(rules, &always),
+            };
         }
         // More literals than an automaton can number (2^31 bytes): every message rule is tried.
         let all = 0..rules.len() as u32;
         let all: Vec<u32> = all.filter(|index| rules[*index as usize].pattern().is_some()).collect();
-        Self { automaton: None, literals: Groups::default(), oids, always: Always::new(rules, &all) }
+        Self { automaton: None, groups: Groups::default(), oids, always: Always::new(rules, &all) }
     }
 
-    /// Calls `found(rules, end of the literal)` for each literal in the text (folded, or ASCII), until it answers false.
-    pub(crate) fn scan(&self, text: &str, mut found: impl FnMut(&[u32], usize) -> bool) {
-        let on_match = |literal: usize, end| found(self.literals.get(literal), end);
+    /// Calls `found(rules, start of the window, end of the window)` for each window in the text (folded, or ASCII), until it answers
+    /// false.
+    pub(crate) fn scan(&self, text: &str, mut found: impl FnMut(&[Waiting], usize, usize) -> bool) {
+        let on_match = |window: usize, end: usize| {
+            let (waiting, bytes) = self.groups.get(window);
+            found(waiting, end - bytes, end)
+        };
         match &self.automaton {
             Some(LiteralAutomaton::Table(dfa)) => scan(dfa, text.as_bytes(), on_match),
             Some(LiteralAutomaton::Compact(nfa)) => scan(nfa, text.as_bytes(), on_match),
@@ -102,16 +140,8 @@ impl Index {
     }
 
     /// Calls `found` with the rules that have only an OID, for each prefix of the (normalized) OID.
-    pub(crate) fn by_oid(&self, oid: &str, mut found: impl FnMut(&[u32])) {
-        if self.oids.is_empty() {
-            return;
-        }
-        let ends = oid.bytes().enumerate().filter(|(_, byte)| *byte == b'.').map(|(at, _)| at);
-        for end in ends.chain([oid.len()]) {
-            if let Some(rules) = self.oids.get(&oid[..end]) {
-                found(rules);
-            }
-        }
+    pub(crate) fn by_oid(&self, oid: &str, found: impl FnMut(&[u32])) {
+        self.oids.prefixes_of(oid, found);
     }
 
     /// Bytes of the literal automaton.
@@ -125,7 +155,7 @@ impl Index {
 }
 
 impl LiteralAutomaton {
-    fn new(literals: &[&str]) -> Result<Option<Self>, BuildError> {
+    fn new(literals: &[&[u8]]) -> Result<Option<Self>, BuildError> {
         if literals.is_empty() {
             return Ok(None);
         }
@@ -154,6 +184,14 @@ fn scan<A: Automaton>(automaton: &A, text: &[u8], mut on_match: impl FnMut(usize
                 }
             }
         }
+    }
+}
+
+/// Texts of which a message must hold one for the pattern to match; none if any message may match.
+fn literals<'r>(pattern: &'r Pattern, uses: &HashMap<&str, u32>) -> Option<Vec<&'r str>> {
+    match pattern.literal() {
+        Some(literal) => Some(vec![literal]),
+        None => choose(pattern.required(), uses).map(|set| set.iter().map(|literal| &**literal).collect()),
     }
 }
 

@@ -5,18 +5,19 @@ mod chunk;
 mod engines;
 mod index;
 mod lookaround;
+mod oids;
 pub(crate) mod pattern;
 mod required;
 mod rule;
 mod step_limit;
+mod window;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 pub(crate) use self::engines::Caches;
-pub(crate) use self::index::Index;
+pub(crate) use self::index::{Index, Waiting};
 use self::pattern::Pattern;
-pub(crate) use self::required::cut as literal_of;
 pub use self::rule::CompiledRule;
 pub(crate) use self::rule::Seen;
 use crate::rule_set::{Revision, Rule, RuleSet};

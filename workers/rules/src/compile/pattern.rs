@@ -11,7 +11,7 @@ use regex_syntax::hir::Hir;
 use super::ascii::ascii_only;
 use super::engines::{Caches, Engines};
 use super::lookaround;
-use super::required::{LiteralSet, cut, required};
+use super::required::{LiteralSet, required};
 use super::step_limit::StepLimit;
 use crate::fold::fold;
 use crate::spec::MessageMatch;
@@ -101,10 +101,10 @@ impl Pattern {
         }
     }
 
-    /// The text to look for of a `contains`; the whole text, or its beginning.
+    /// The text to look for of a `contains`.
     pub(crate) fn literal(&self) -> Option<&str> {
         match self {
-            Self::Contains(text) => Some(cut(text)),
+            Self::Contains(text) => Some(text),
             Self::Regex(_) | Self::Backtracking(_) => None,
         }
     }
@@ -150,6 +150,11 @@ impl Regex {
         let unicode = Engines::new(unicode).map_err(|error| too_large(&error))?;
         let ascii_hir = required.is_empty().then_some(ascii_hir);
         Ok(Self { ascii, unicode, ascii_hir, required, bytes })
+    }
+
+    /// Whether ASCII messages take the fastest way.
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.ascii, Ascii::Table(_))
     }
 
     pub(crate) fn is_match(&self, message: &str, is_ascii: bool, caches: &mut Caches) -> bool {

@@ -20,8 +20,8 @@ const SETS_MAX: usize = 4;
 const WEIGHT_MIN: f32 = 9.0;
 /// Beyond this a text comes by no accident; what counts then is how many rules need it.
 const WEIGHT_ENOUGH: f32 = 24.0;
-/// Longer literals are cut: the automaton grows with each byte.
-pub(crate) const LITERAL_BYTES_MAX: usize = 48;
+/// Longer literals are cut: a rare piece of it is enough.
+const LITERAL_BYTES_MAX: usize = 48;
 
 /// The sets that the expression requires, each by itself, the rarest first. `hir` is parsed without case folding.
 pub(crate) fn required(hir: &Hir) -> Vec<LiteralSet> {
@@ -97,7 +97,7 @@ pub(super) fn single(text: &str) -> Option<LiteralSet> {
 }
 
 /// The first bytes of a text, up to the bound, at a character boundary.
-pub(crate) fn cut(text: &str) -> &str {
+fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(LITERAL_BYTES_MAX)]
 }
 
@@ -193,7 +193,7 @@ fn text_weight(text: &str) -> f32 {
         + text.chars().filter(|c| !c.is_alphanumeric()).map(letter_weight).sum::<f32>()
 }
 
-fn letter_weight(letter: char) -> f32 {
+pub(super) fn letter_weight(letter: char) -> f32 {
     match letter {
         ' ' => 0.5,
         'e' | 't' | 'a' | 'o' | 'i' | 'n' | 's' | 'r' => 3.0,

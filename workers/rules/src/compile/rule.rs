@@ -10,7 +10,7 @@ use crate::hosts::Hosts;
 use crate::oid;
 use crate::rule_set::Rule;
 use crate::spec::{AlertRuleSpec, AlertSeverity, Handling, Mode, SeverityMatch};
-use crate::validate::validate_shape;
+use crate::validate::{is_forwarded, validate_shape};
 
 /// A rule in the form that decides events.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct CompiledRule {
     priority: i32,
     mode: Mode,
     handling: Handling,
+    forwards_production: bool,
+    forwards_development: bool,
     team: String,
     alert_severity: AlertSeverity,
     pattern: Option<Pattern>,
@@ -73,6 +75,11 @@ impl CompiledRule {
         &self.handling
     }
 
+    /// Whether alerts are sent on, for development hosts or for all others.
+    pub fn forwards(&self, development: bool) -> bool {
+        if development { self.forwards_development } else { self.forwards_production }
+    }
+
     /// The team alerts are assigned to.
     pub fn team(&self) -> &str {
         &self.team
@@ -113,6 +120,8 @@ impl CompiledRule {
             priority: spec.priority,
             mode: spec.mode,
             handling: spec.handling.clone(),
+            forwards_production: is_forwarded(&spec.handling.production),
+            forwards_development: is_forwarded(&spec.handling.development),
             team: spec.team.clone(),
             alert_severity: spec.severity,
             pattern,

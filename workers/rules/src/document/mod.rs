@@ -8,7 +8,6 @@ use std::fmt;
 use serde_json::Value;
 
 use self::decode::decode;
-#[allow(unused_imports)]
 pub(crate) use self::decode::distance;
 use self::tree::{Position, Positions, Tree};
 use crate::API_VERSION;
