@@ -167,7 +167,7 @@ impl Search<'_, '_> {
             }
             match self.compiled.rules()[index as usize].pattern() {
                 Some(Pattern::Contains(literal)) if self.is_at(literal, start, end, before as usize) => {
-                    self.settle(index)
+                    self.settle(index);
                 }
                 Some(Pattern::Regex(_) | Pattern::Backtracking(_)) => {
                     self.scratch.mark_settled(index);

@@ -101,7 +101,6 @@ pub fn lint(set: &RuleSet) -> Vec<LintWarning> {
 
 fn slowness(pattern: &Pattern) -> Option<&'static str> {
     match pattern {
-        Pattern::Contains(_) => None,
         Pattern::Backtracking(_) => Some(
             "look-around and back-references are slow and end after 10,000 steps, as no match; a regex without them, or two rules by priority, do the same",
         ),
@@ -109,7 +108,7 @@ fn slowness(pattern: &Pattern) -> Option<&'static str> {
             "no text is required by this regex, so it is tried on every message; add a text that all wanted messages have",
         ),
         Pattern::Regex(regex) if !regex.is_table() => Some("this regex is large and slow; use smaller counts in {…}"),
-        Pattern::Regex(_) => None,
+        Pattern::Contains(_) | Pattern::Regex(_) => None,
     }
 }
 
@@ -171,13 +170,11 @@ impl<'r> Shadows<'r> {
 /// Folded texts of which every message that the rule takes contains one.
 fn texts(rule: &Rule, compiled: &CompiledRule) -> Vec<String> {
     let contains = rule.spec.matches.message.as_ref().and_then(|message| message.contains.as_deref());
-    match contains {
-        Some(text) => vec![fold(text)],
-        None => {
-            let set = compiled.pattern().and_then(|pattern| pattern.required().first());
-            set.into_iter().flatten().map(ToString::to_string).collect()
-        }
+    if let Some(text) = contains {
+        return vec![fold(text)];
     }
+    let set = compiled.pattern().and_then(|pattern| pattern.required().first());
+    set.into_iter().flatten().map(ToString::to_string).collect()
 }
 
 /// Whether `earlier` takes every event that `later`, whose messages contain one of `texts`, takes.

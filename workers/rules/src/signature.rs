@@ -128,7 +128,7 @@ fn ipv6(text: &[u8]) -> Option<usize> {
     }
     let text = &text[..text.len().min(IPV6_BYTES_MAX + 2)];
     let length = run(text, |byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
-    let colons = text[..length].iter().filter(|byte| **byte == b':').count();
+    let colons = memchr::memchr_iter(b':', &text[..length]).count();
     let is_short = text[..length].windows(2).any(|pair| pair == b"::");
     if colons < 2 || !(is_short || colons >= 6) {
         return None;

@@ -343,21 +343,20 @@ fn the_schema_tells_every_field() {
 
 #[test]
 fn samples_of_the_repository_are_good() {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../manifests/samples");
-    let Ok(entries) = std::fs::read_dir(directory) else { return };
-    for path in
-        entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|ext| ext == "yaml"))
-    {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../manifests/samples/rules");
+    let mut documents = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
-        if !text.contains("kind: AlertRule") {
-            continue;
-        }
-        for document in parse_documents(&text, &path.display().to_string()).unwrap_or_else(|errors| panic!("{errors}"))
-        {
-            assert_eq!(document.validate(), [], "{}", path.display());
-            if let mutt_rules::Object::AlertRule(rule) = &document.object {
-                assert_eq!(run_tests(&rule.spec), [], "{}", rule.metadata.name);
-            }
-        }
+        documents
+            .extend(parse_documents(&text, &path.display().to_string()).unwrap_or_else(|errors| panic!("{errors}")));
+    }
+    for document in &documents {
+        assert_eq!(document.validate(), []);
+    }
+    let set = RuleSet::from_documents(documents);
+    assert!(set.rules().len() >= 5 && !set.development_hosts().is_empty());
+    for rule in set.rules() {
+        assert_eq!(run_tests(&rule.spec), [], "{}", rule.name);
     }
 }

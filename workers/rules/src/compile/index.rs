@@ -103,7 +103,9 @@ impl Index {
             let index = index as u32;
             match (literals, rule.lone_oid()) {
                 (Some(literals), _) => {
-                    literals.iter().for_each(|literal| builder.add(literal, windows.rarest(literal), index));
+                    for literal in literals {
+                        builder.add(literal, windows.rarest(literal), index);
+                    }
                 }
                 (None, Some(oid)) => oids.entry(oid.into()).or_default().push(index),
                 (None, None) => always.push(index),

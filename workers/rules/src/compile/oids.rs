@@ -13,7 +13,9 @@ pub(crate) struct Oids {
 impl Oids {
     pub(super) fn new(rules: HashMap<Box<str>, Vec<u32>>) -> Self {
         let mut has_length = [false; 256];
-        rules.keys().for_each(|oid| has_length[oid.len().min(255)] = true);
+        for oid in rules.keys() {
+            has_length[oid.len().min(255)] = true;
+        }
         Self { rules, has_length }
     }
 
