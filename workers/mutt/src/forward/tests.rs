@@ -9,7 +9,7 @@ use std::time::Duration;
 use mutt_queue::dlq::{Dlq, Dlqs, Filter, Treatment};
 use mutt_queue::envelope::Envelope;
 use mutt_queue::{Keys, Redis, RedisSettings, Totals, redis, totals};
-use mutt_servers::{Answer, Received, RedisServer, Webhook, free_port};
+use mutt_servers::{Answer, Fault, FaultProxy, Received, RedisServer, Webhook, free_port};
 use prometheus::Registry;
 use tokio::sync::oneshot;
 
@@ -19,7 +19,7 @@ use crate::worker::{Context, Fatal, Reload, ReloadTrigger, Shutdown, ShutdownTri
 const LIMIT: Duration = Duration::from_mins(2);
 
 struct Rig {
-    _server: RedisServer,
+    server: RedisServer,
     url: String,
     redis: Redis,
     keys: Keys,
@@ -48,7 +48,7 @@ impl Rig {
         let webhook = Webhook::start().await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("key"), "key-1").unwrap();
-        Self { _server: server, url, redis: Redis::new(settings), keys: Keys::new("mutt"), webhook, directory }
+        Self { server, url, redis: Redis::new(settings), keys: Keys::new("mutt"), webhook, directory }
     }
 
     fn forwarder(&self, changes: &[(&str, &str)]) -> Forwarder {
@@ -431,4 +431,27 @@ async fn a_missing_key_is_said_before_anything_starts() {
     let Some(Err(error)) = ended else { panic!("starts without a key") };
     assert_eq!(error.exit_code(), 64);
     assert!(error.to_string().contains("MOOG_API_KEY"), "{error}");
+}
+
+#[tokio::test]
+async fn lost_answers_of_redis_and_its_restart_neither_lose_nor_double_an_alert() {
+    let rig = Rig::new().await;
+    let proxy = FaultProxy::start(rig.server.port()).await.unwrap();
+    let through = proxy.through(&rig.url, rig.server.port());
+    let forwarder = rig.forwarder(&[("REDIS_URL", &through), ("MOOG_CONCURRENCY", "4")]);
+    rig.push_alerts(0..1).await;
+    rig.webhook.wait_for(1, LIMIT).await.unwrap();
+    rig.push_alerts(1..300).await;
+    for (round, bytes) in [4_000, 5_000, 6_000, 7_000].into_iter().enumerate() {
+        // Each connection lives for some takes, then one of its answers is lost.
+        proxy.set(Fault::CutReplies(bytes)).await;
+        rig.webhook.wait_for(40 * (round as u64 + 1), LIMIT).await.unwrap();
+        proxy.set(Fault::None).await;
+        proxy.cut().await;
+    }
+    rig.server.restart().await.unwrap();
+    rig.until_settled().await;
+    assert_eq!(rig.delivered(), ids(0..300));
+    assert_eq!(rig.webhook.requests(), 300, "a lost answer is asked for again, not done again");
+    forwarder.stop().await;
 }
