@@ -17,7 +17,7 @@ impl Letters {
     async fn new() -> Self {
         let redis = RedisServer::start().await.unwrap();
         let letter = |number: u32| {
-            let host = if number % 2 == 0 { "core-1" } else { "edge-1" };
+            let host = if number.is_multiple_of(2) { "core-1" } else { "edge-1" };
             json!({
                 "alert": {"hostname": host, "message_body": format!("link {number} down"), "raw_json": {"_event_id": format!("e{number}")}},
                 "reason": "retry_exhausted", "detail": "500 oops", "attempts": 6, "dead_lettered_at": "2026-01-02T03:04:05Z"

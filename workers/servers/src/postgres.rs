@@ -357,6 +357,8 @@ impl PostgresServer {
 }
 
 impl Drop for PostgresServer {
+    // A drop cannot await; it takes milliseconds.
+    #[allow(clippy::disallowed_methods)]
     fn drop(&mut self) {
         // A SIGKILL would leave the backends behind for a moment, writing into a directory that goes away.
         if let Some(mut child) = self.child().take() {

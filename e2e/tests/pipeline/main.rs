@@ -1,0 +1,10 @@
+//! The pipeline under trouble: killed workers, servers that go away, bad input, bad settings; and `mutt dev`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod dev;
+mod faults;
+mod garbage;
+mod kill;
+mod ledger;
+mod settings;
+mod webhook;

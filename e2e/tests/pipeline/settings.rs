@@ -1,0 +1,59 @@
+//! Bad settings: all reported at once, exit code 64, no port opened.
+
+use mutt_e2e::output_of;
+
+fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn every_bad_setting_is_reported_at_once() {
+    let bad = environment(&[
+        ("SERVER_PORT_INGESTOR", "99999999"),
+        ("MAX_INGEST_QUEUE_SIZE", "many"),
+        ("INGEST_ACK", "perhaps"),
+        ("REDIS_URL", "http://nowhere"),
+        ("INGEST_API_KEY", "key"),
+    ]);
+    let output = output_of(&["ingestor"], &bad).await;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(64), "{text}");
+    for name in ["SERVER_PORT_INGESTOR", "MAX_INGEST_QUEUE_SIZE", "INGEST_ACK", "REDIS_URL"] {
+        assert!(text.contains(name), "{name} is not named in: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_key_is_a_bad_setting() {
+    let output = output_of(&["ingestor"], &environment(&[("REDIS_URL", "redis://127.0.0.1:1")])).await;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(64), "{text}");
+    assert!(text.contains("INGEST_API_KEY"), "{text}");
+}
+
+#[tokio::test]
+async fn unknown_flags_and_unknown_names_in_a_settings_file_are_errors() {
+    let output = output_of(&["alerter", "--no-such-flag", "1"], &[]).await;
+    assert_eq!(output.status.code(), Some(64), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("mutt.env");
+    std::fs::write(&file, "ALERTER_MAX_RETRYS=3\nNONSENSE=1\n").unwrap();
+    let output = output_of(&["alerter", "--settings", file.to_str().unwrap(), "--check"], &[]).await;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(64), "{text}");
+    assert!(text.contains("ALERTER_MAX_RETRYS") && text.contains("NONSENSE"), "{text}");
+}
+
+#[tokio::test]
+async fn check_accepts_good_settings_and_opens_nothing() {
+    let good = environment(&[
+        // Nothing listens there: a check does not connect.
+        ("REDIS_URL", "redis://127.0.0.1:1"),
+        ("INGEST_API_KEY", "key"),
+        // An unknown variable of the environment is never an error.
+        ("SOME_OTHER_PROGRAM", "1"),
+    ]);
+    let output = output_of(&["ingestor", "--check"], &good).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
