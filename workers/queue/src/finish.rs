@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use redis::Value;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use crate::error::RedisError;
 use crate::lease::{Lease, Leases};
@@ -12,12 +11,11 @@ use crate::script::Script;
 
 static FINISH: Script = Script::new(include_str!("lua/finish.lua"));
 
-/// A JSON document as text; inside an outbox it is embedded without being escaped. The column
-/// that stores an outbox must keep text as it is (text or json, not jsonb).
-pub type Json = Box<RawValue>;
+/// A JSON document as text, not checked here; a part of a larger buffer as a rule.
+pub type Json = Bytes;
 
-/// All that follows from a batch: written with its audit rows, so that a successor can finish it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// All that follows from a batch. A successor must be able to make the same again.
+#[derive(Debug, Clone, Default)]
 pub struct Outbox {
     /// How many elements the batch has, those that become dead letters too.
     pub events: u64,
@@ -30,7 +28,7 @@ pub struct Outbox {
 }
 
 /// Unhandled events of one host with one signature.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnhandledGroup {
     /// The sending host.
     pub host: String,
@@ -105,7 +103,9 @@ impl Leases {
         for (counter, triggered) in counters.iter().zip(&triggered) {
             keys.extend([counter.as_str(), triggered.as_str()]);
         }
-        let mut call = FINISH.call(&keys);
+        let documents = || outbox.alerts.iter().chain(&outbox.dead_letters);
+        let arguments = 7 + documents().count() + 2 * outbox.unhandled.len();
+        let mut call = FINISH.call_sized(&keys, arguments, documents().map(Bytes::len).sum());
         call.arg(lease.member())
             .arg(lease.batch.to_string())
             .arg(outbox.events)
@@ -113,11 +113,11 @@ impl Leases {
             .arg(outbox.dead_letters.len())
             .arg(limits.expiry_s.max(1))
             .arg(limits.threshold.max(1));
-        for document in outbox.alerts.iter().chain(&outbox.dead_letters) {
-            call.arg(document.get());
+        for document in documents() {
+            call.arg(document.as_ref());
         }
         for (index, group) in outbox.unhandled.iter().enumerate() {
-            call.arg(group.events.len()).arg(meta_alerts.get(&index).map_or("", |alert| alert.get()));
+            call.arg(group.events.len()).arg(meta_alerts.get(&index).map_or(&b""[..], AsRef::as_ref));
         }
         let answer: Vec<Value> = self.redis.run_as(&call).await?;
         parse_answer(answer, outbox, limits.threshold.max(1)).ok_or_else(|| RedisError::shape("finish"))

@@ -25,6 +25,10 @@ const BUSY_LOOK: Duration = Duration::from_millis(5);
 const BLOCKED_LOOK: Duration = Duration::from_millis(100);
 /// How often a worker that defers looks whether the alert queue has shrunk.
 const DEFER_LOOK: Duration = Duration::from_secs(1);
+/// Batches that share a transaction while the queue holds full ones: at 2,000 rows its cost is a twentieth of theirs.
+pub(super) const GROUP_MAX: usize = 4;
+/// Bytes of elements from which on no further batch joins.
+const GROUP_BYTES: usize = 1024 * 1024;
 /// A batch's elements, its rows and its alerts are in memory at once, for each lane.
 const TAKE_BYTES: usize = 2 * 1024 * 1024;
 
@@ -106,8 +110,9 @@ impl Crew {
         }
     }
 
-    /// The next batch for a lane; `None` when the worker ends. One lane at a time looks, the others queue behind it.
-    pub(crate) async fn next_job(&self) -> Option<Job> {
+    /// The next batches for a lane, one as a rule; `None` when the worker ends. One lane at a time looks, the others
+    /// queue behind it.
+    pub(crate) async fn next_jobs(&self) -> Option<Vec<Job>> {
         let mut doorbell = tokio::select! {
             biased;
             () = self.shutdown.requested() => return None,
@@ -117,7 +122,7 @@ impl Crew {
         while !self.shutdown.is_requested() {
             if let Some(job) = self.recovered.borrow_mut().pop_front() {
                 self.in_flight.set(self.in_flight.get() + 1);
-                return Some(job);
+                return Some(vec![job]);
             }
             if !self.may_take().await {
                 continue;
@@ -125,7 +130,7 @@ impl Crew {
             let busy = self.in_flight.get() > 0;
             // Never cancelled: what it took would lapse, and count as a try.
             match self.take(if busy { TAKE_COUNT_MAX } else { 1 }).await {
-                Ok(Some(job)) => return Some(job),
+                Ok(Some((job, depth))) => return Some(self.join_more(job, depth).await),
                 Ok(None) => backoff.reset(),
                 Err(error) => {
                     self.board.redis.down(error);
@@ -181,14 +186,37 @@ impl Crew {
         false
     }
 
-    async fn take(&self, count_min: usize) -> Result<Option<Job>, mutt_queue::RedisError> {
+    /// Takes more full batches to go with the first, while there are any and nothing else waits.
+    async fn join_more(&self, first: Job, mut depth: u64) -> Vec<Job> {
+        let size = |job: &Job| job.batch.elements.iter().map(bytes::Bytes::len).sum::<usize>();
+        let mut bytes = size(&first);
+        let mut jobs = vec![first];
+        while jobs.len() < GROUP_MAX && depth >= TAKE_COUNT_MAX as u64 && bytes < GROUP_BYTES {
+            match self.take(TAKE_COUNT_MAX).await {
+                Ok(Some((job, left))) => {
+                    depth = left;
+                    bytes += size(&job);
+                    jobs.push(job);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.board.redis.down(error);
+                    break;
+                }
+            }
+        }
+        jobs
+    }
+
+    /// A batch of at least `count_min` elements, if there is one, and how many are left.
+    async fn take(&self, count_min: usize) -> Result<Option<(Job, u64)>, mutt_queue::RedisError> {
         let id = BatchId::new();
         let limits = TakeLimits { count_min, bytes_max: TAKE_BYTES, ..TakeLimits::default() };
         let mut answer = self.leases.take(id, limits).await;
         if answer.as_ref().is_err_and(mutt_queue::RedisError::is_unknown) {
             answer = Ok(self.retake(id).await);
         }
-        let Taken { batch, revision, .. } = answer?;
+        let Taken { batch, revision, depth } = answer?;
         if let Some(revision) = revision
             && self.board.active.load().as_ref().is_some_and(|active| active.revision.as_str() != revision)
         {
@@ -197,7 +225,7 @@ impl Crew {
         Ok(batch.map(|batch| {
             self.board.hold(&batch.lease);
             self.in_flight.set(self.in_flight.get() + 1);
-            Job { batch, tries: 0, poisoned: Vec::new(), successor: false, taken: Instant::now() }
+            (Job { batch, tries: 0, poisoned: Vec::new(), successor: false, taken: Instant::now() }, depth)
         }))
     }
 

@@ -3,14 +3,17 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-use mutt_queue::{BatchId, EventId};
+use mutt_queue::{BatchId, EventId, Json};
 use mutt_rules::{Compiled, Decision, Handled, Scratch, SignatureMode};
+use uuid::Uuid;
 
 use super::event::QueuedEvent;
+use super::outgoing::write_alert;
 use super::reason::{Reason, Rejected};
-use super::signatures::KnownSignatures;
+use super::signatures::{KnownSignatures, Signature};
 use crate::audit::{AuditRow, CopyBuffer, DeadEntry, Outbox, Template, UnhandledGroup, timestamp};
 use crate::rulesource::Active;
 use crate::settings::{AlerterSettings, AuditScope};
@@ -80,8 +83,13 @@ pub(crate) struct Decisions {
     fates: Vec<Fate>,
     templates: Vec<Template>,
     template_of: HashMap<usize, u32>,
-    groups: Vec<(String, String)>,
-    group_of: HashMap<(String, String), u32>,
+    groups: Vec<(String, Signature)>,
+    group_of: HashMap<(u64, Signature), u32>,
+    hasher: RandomState,
+    /// Alerts one after the other, and for each its element and its end.
+    alerts: Vec<u8>,
+    alert_ends: Vec<(u32, usize)>,
+    alert_bytes_before: usize,
 }
 
 impl Decisions {
@@ -131,13 +139,19 @@ impl Decisions {
             count_shadows(&rules.compiled, &scratch, shared);
         }
         drop(scratch);
+        let id = event_id(&event, batch, index);
         let fate = match &decision {
-            Decision::Handled(handled) if handled.forward => Fate::Forwarded(self.template(handled)),
+            Decision::Handled(handled) if handled.forward => {
+                let template = self.template(handled);
+                write_alert(&mut self.alerts, &event, text, id, &self.templates[template as usize]);
+                self.alert_ends.push((index as u32, self.alerts.len()));
+                Fate::Forwarded(template)
+            }
             Decision::Handled(_) => Fate::AuditedOnly,
             Decision::Unhandled => Fate::Unhandled(self.group(&event, shared, options.signature_mode)),
         };
         if decision.is_handled() || options.audit_unhandled {
-            self.rows.push(&row(batch, index, &event, text, decision.handled(), rules));
+            self.rows.push(&row(id, &event, text, decision.handled(), rules));
             self.row_elements.push(index as u32);
         }
         self.fates.push(fate);
@@ -182,11 +196,27 @@ impl Decisions {
         outbox.groups = groups
             .map(|((host, signature), elements)| UnhandledGroup {
                 host: host.clone(),
-                signature: signature.clone(),
+                signature: signature.name(),
                 elements,
             })
             .collect();
         outbox
+    }
+
+    /// The alerts in the order of [`Outbox::alerts`], once; slices of one buffer.
+    pub(crate) fn take_alerts(&mut self) -> Vec<Json> {
+        self.alert_bytes_before = self.alerts.len();
+        let all = Json::from(std::mem::take(&mut self.alerts));
+        let mut start = 0;
+        let mut alerts = Vec::with_capacity(self.alert_ends.len());
+        for (element, end) in &self.alert_ends {
+            // One whose row was refused is a dead letter now.
+            if matches!(self.fates[*element as usize], Fate::Forwarded(_)) {
+                alerts.push(all.slice(start..*end));
+            }
+            start = *end;
+        }
+        alerts
     }
 
     /// Forgets the batch before and makes room for the next one.
@@ -199,6 +229,8 @@ impl Decisions {
         self.template_of.clear();
         self.groups.clear();
         self.group_of.clear();
+        self.alerts = Vec::with_capacity(self.alert_bytes_before);
+        self.alert_ends.clear();
     }
 
     fn template(&mut self, handled: &Handled<'_>) -> u32 {
@@ -218,21 +250,20 @@ impl Decisions {
     }
 
     fn group(&mut self, event: &QueuedEvent<'_>, shared: &Shared, mode: SignatureMode) -> u32 {
-        let signature = shared.signatures.borrow_mut().name(&event.hostname, &event.message, mode);
-        let key = (event.hostname.clone().into_owned(), signature);
+        let signature = shared.signatures.borrow_mut().admit(&event.hostname, &event.message, mode);
+        let key = (self.hasher.hash_one(&*event.hostname), signature);
         if let Some(known) = self.group_of.get(&key) {
             return *known;
         }
         let index = self.groups.len() as u32;
-        self.groups.push(key.clone());
+        self.groups.push((event.hostname.clone().into_owned(), signature));
         self.group_of.insert(key, index);
         index
     }
 }
 
 fn row<'a>(
-    batch: BatchId,
-    index: usize,
+    id: Uuid,
     event: &'a QueuedEvent<'_>,
     text: &'a str,
     handled: Option<&Handled<'a>>,
@@ -246,7 +277,7 @@ fn row<'a>(
         forwarded_to_moog: handled.is_some_and(|handled| handled.forward),
         raw_message: text,
         received_at: event.received_at.unwrap_or_else(timestamp::now),
-        event_id: event_id(event, batch, index),
+        event_id: id,
         correlation_id: event.correlation_id.as_deref(),
         rule_name: handled.map(|handled| handled.rule.name.as_str()),
         rule_revision: rules.revision.as_str(),
@@ -255,7 +286,7 @@ fn row<'a>(
 }
 
 /// The event's id, or the one that whoever finishes the batch derives alike.
-pub(crate) fn event_id(event: &QueuedEvent<'_>, batch: BatchId, index: usize) -> uuid::Uuid {
+pub(crate) fn event_id(event: &QueuedEvent<'_>, batch: BatchId, index: usize) -> Uuid {
     event.event_id.unwrap_or_else(|| EventId::derived(batch, index).uuid())
 }
 

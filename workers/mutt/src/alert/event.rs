@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use uuid::Uuid;
 
 use super::reason::{Reason, Rejected};
@@ -304,18 +304,6 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// The element as a JSON value for a dead letter: itself if it is an object, else its text.
-pub(crate) fn dead_letter_value(element: &[u8]) -> Result<Box<serde_json::value::RawValue>, serde_json::Error> {
-    if let Ok(text) = std::str::from_utf8(element)
-        && text.trim_start().starts_with('{')
-        && let Ok(value) = serde_json::from_str::<&serde_json::value::RawValue>(text)
-    {
-        return Ok(value.to_owned());
-    }
-    let text = serde_json::to_string(&String::from_utf8_lossy(element))?;
-    serde_json::value::RawValue::from_string(text).map_err(|error| serde_json::Error::custom(error))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
@@ -355,12 +343,5 @@ mod tests {
         assert_eq!(reason(br#"{"hostname":"a","message":7,"timestamp":"1"}"#), Reason::MissingField);
         assert_eq!(reason(br#"{"hostname":"a","message":"b","timestamp":"soon"}"#), Reason::BadTimestamp);
         assert_eq!(reason(br#"{"hostname":"a","message":"b","timestamp":null}"#), Reason::MissingField);
-    }
-
-    #[test]
-    fn a_dead_letter_holds_the_object_or_the_text() {
-        assert_eq!(dead_letter_value(b"{\"a\": 1}").unwrap().get(), "{\"a\": 1}");
-        assert_eq!(dead_letter_value(b"{\"a\"").unwrap().get(), r#""{\"a\"""#);
-        assert_eq!(dead_letter_value(b"\xff").unwrap().get(), "\"\u{fffd}\"");
     }
 }

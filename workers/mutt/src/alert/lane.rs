@@ -1,17 +1,17 @@
 //! One batch from its take to its finish. Several lanes run at once on the main thread, each with a connection to
 //! PostgreSQL of its own, so that COPY, fsync, Redis and matching overlap.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
-use mutt_queue::{Batch, Finished, Json, Phase, RedisError};
+use futures_util::future::join_all;
+use mutt_queue::{Batch, Phase};
 
-use super::crew::Crew;
+use super::crew::{Crew, GROUP_MAX};
 use super::decide::Decisions;
-use super::outgoing::{meta_alert, queue_outbox};
+use super::finish::finish;
 use super::reason::{Reason, Rejected};
 use super::second::describe;
-use crate::audit::{AuditError, Outbox, Writer, Written};
+use crate::audit::{AuditError, Entry, Outbox, Writer, Written};
 use crate::rulesource::Active;
 use crate::worker::Backoff;
 
@@ -42,46 +42,100 @@ pub(crate) enum Abandoned {
 pub(crate) struct Lane<'a> {
     crew: &'a Crew,
     writer: Writer,
-    decisions: Decisions,
+    /// Decisions on the batch in hand; in a storm, on those that share a transaction.
+    decisions: Vec<Decisions>,
+}
+
+/// What the finish of an audited batch owes, and whether this lane decided it.
+struct Audited {
+    outbox: Outbox,
+    own: bool,
 }
 
 impl<'a> Lane<'a> {
     /// A lane that has processed nothing yet.
     pub(crate) fn new(crew: &'a Crew) -> Self {
-        Self { crew, writer: Writer::new(crew.pool.clone()), decisions: Decisions::default() }
+        let decisions = (0..GROUP_MAX).map(|_| Decisions::default()).collect();
+        Self { crew, writer: Writer::new(crew.pool.clone()), decisions }
     }
 
     /// Processes jobs until the end is asked for.
     pub(crate) async fn run(mut self) {
-        while let Some(job) = self.crew.next_job().await {
-            let lease = job.batch.lease.clone();
-            if let Err(abandoned) = self.process(&job).await {
-                if matches!(abandoned, Abandoned::LostLease) {
-                    self.crew.board.metrics.leases_lost.inc();
-                }
-                tracing::warn!(batch = %lease.batch, ?abandoned, events = job.batch.elements.len(), "batch left to another worker");
-            }
-            self.crew.job_over(&lease);
+        while let Some(jobs) = self.crew.next_jobs().await {
+            self.process_all(&jobs).await;
         }
         self.writer.close().await;
     }
 
-    async fn process(&mut self, job: &Job) -> Result<(), Abandoned> {
-        let outbox = self.audit(job).await?;
-        self.finish(job, &outbox).await
+    /// Several batches are written in one transaction, since each transaction costs PostgreSQL as much as a hundred
+    /// rows. Whatever is in the way of that is dealt with batch by batch.
+    async fn process_all(&mut self, jobs: &[Job]) {
+        let audited = if jobs.len() > 1 { self.audit_together(jobs).await } else { None };
+        match audited {
+            Some(outboxes) => {
+                let finishes = jobs.iter().zip(&outboxes).zip(&mut self.decisions).map(|((job, outbox), decisions)| {
+                    let crew = self.crew;
+                    let alerts = decisions.take_alerts();
+                    async move {
+                        let finished = finish(crew, job, outbox, Some(alerts)).await;
+                        over(crew, job, finished);
+                    }
+                });
+                join_all(finishes).await;
+            }
+            None => {
+                for job in jobs {
+                    let processed = self.process(job, jobs.len() > 1).await;
+                    over(self.crew, job, processed);
+                }
+            }
+        }
+    }
+
+    async fn audit_together(&mut self, jobs: &[Job]) -> Option<Vec<Outbox>> {
+        let active = self.crew.board.active.load_full()?;
+        for (job, decisions) in jobs.iter().zip(&mut self.decisions) {
+            let Batch { lease, elements } = &job.batch;
+            decisions.decide(lease.batch, elements, &active, &self.crew.shared, self.crew.options).await;
+        }
+        let outboxes: Vec<Outbox> = jobs.iter().zip(&self.decisions).map(|(_, decisions)| decisions.outbox()).collect();
+        let texts: Vec<String> = outboxes.iter().map(as_json).collect();
+        let entries: Vec<Entry<'_>> = jobs
+            .iter()
+            .zip(&self.decisions)
+            .zip(&texts)
+            .map(|((job, decisions), outbox)| Entry { batch: job.batch.lease.batch, rows: decisions.rows(), outbox })
+            .collect();
+        let started = Instant::now();
+        match self.writer.write(&entries).await {
+            Ok(Written::Committed) => {
+                self.crew.board.metrics.wrote(started.elapsed());
+                Some(outboxes)
+            }
+            Ok(_) => None,
+            Err(error) => {
+                self.crew.board.postgres.down(reason(&error));
+                None
+            }
+        }
+    }
+
+    async fn process(&mut self, job: &Job, look_first: bool) -> Result<(), Abandoned> {
+        let Audited { outbox, own } = self.audit(job, look_first || job.successor).await?;
+        let alerts = if own { Some(self.decisions[0].take_alerts()) } else { None };
+        finish(self.crew, job, &outbox, alerts).await
     }
 
     /// Decides and audits the batch, however long PostgreSQL is away; returns what the finish owes.
-    async fn audit(&mut self, job: &Job) -> Result<Outbox, Abandoned> {
+    async fn audit(&mut self, job: &Job, mut look_first: bool) -> Result<Audited, Abandoned> {
         let batch = job.batch.lease.batch;
-        let mut look_first = job.successor;
         let mut decided = false;
         let mut backoff = Backoff::new();
         let mut holding = None;
         loop {
             if look_first {
                 match self.writer.stored(batch).await {
-                    Ok(Some(text)) => return Ok(self.stored_outbox(job, &text)),
+                    Ok(Some(text)) => return self.stored(job, &text, decided).await,
                     Ok(None) => look_first = false,
                     Err(error) => {
                         self.hold(job, &error, &mut backoff, &mut holding).await?;
@@ -93,23 +147,24 @@ impl<'a> Lane<'a> {
                 self.decide(job).await?;
                 decided = true;
             }
-            let outbox = self.decisions.outbox();
-            // A struct of texts and numbers always has a JSON form.
-            let text = serde_json::to_string(&outbox).unwrap_or_default();
+            let outbox = self.decisions[0].outbox();
+            let text = as_json(&outbox);
             let started = Instant::now();
-            match self.writer.write(batch, self.decisions.rows(), &text).await {
+            match self.writer.write(&[Entry { batch, rows: self.decisions[0].rows(), outbox: &text }]).await {
                 Ok(Written::Committed) => {
                     self.crew.board.metrics.wrote(started.elapsed());
                     self.crew.board.postgres.up();
-                    return Ok(outbox);
+                    return Ok(Audited { outbox, own: true });
                 }
-                Ok(Written::Already(text)) => return Ok(self.stored_outbox(job, &text)),
+                Ok(Written::Already(text)) => return self.stored(job, &text, decided).await,
                 Ok(Written::BadRows(bad)) => {
                     for (row, detail) in &bad {
                         tracing::warn!(%batch, row, detail, "postgresql refuses an event; it goes to the dead letter queue");
                     }
-                    self.decisions.refuse_rows(&bad);
+                    self.decisions[0].refuse_rows(&bad);
                 }
+                // Only for several batches.
+                Ok(Written::Alone) => look_first = true,
                 Err(error) => {
                     // The COMMIT may have happened: read the row before anything else.
                     look_first = true;
@@ -119,13 +174,21 @@ impl<'a> Lane<'a> {
         }
     }
 
-    fn stored_outbox(&self, job: &Job, text: &str) -> Outbox {
+    /// The stored outbox counts, whoever wrote it and whatever the rules say now.
+    async fn stored(&mut self, job: &Job, text: &str, decided: bool) -> Result<Audited, Abandoned> {
         self.crew.board.postgres.up();
-        serde_json::from_str(text).unwrap_or_else(|error| {
-            // Written by another version: the audit stands, what follows is what this version decides.
-            tracing::error!(batch = %job.batch.lease.batch, %error, "the stored outbox does not parse; own decisions are used");
-            self.decisions.outbox()
-        })
+        match serde_json::from_str(text) {
+            Ok(outbox) => Ok(Audited { outbox, own: false }),
+            Err(error) => {
+                // Written by another version: the audit stands, what follows is what this version decides.
+                let batch = job.batch.lease.batch;
+                tracing::error!(%batch, %error, "the stored outbox does not parse; own decisions are used");
+                if !decided {
+                    self.decide(job).await?;
+                }
+                Ok(Audited { outbox: self.decisions[0].outbox(), own: true })
+            }
+        }
     }
 
     /// Waits out a failure of PostgreSQL, with the lease in a phase that costs the batch no try.
@@ -136,11 +199,7 @@ impl<'a> Lane<'a> {
         backoff: &mut Backoff,
         holding: &mut Option<HoldGuard<'a>>,
     ) -> Result<(), Abandoned> {
-        let reason = match error {
-            AuditError::Database(error) => describe(error),
-            AuditError::Silent => error.to_string(),
-        };
-        self.crew.board.postgres.down(reason);
+        self.crew.board.postgres.down(reason(error));
         let lease = &job.batch.lease;
         if holding.is_none() {
             *holding = Some(self.crew.holding());
@@ -173,7 +232,7 @@ impl<'a> Lane<'a> {
         if job.tries >= crew.tries_max {
             return self.decide_one_at_a_time(job, &active).await;
         }
-        self.decisions.decide(batch, elements, &active, &crew.shared, crew.options).await;
+        self.decisions[0].decide(batch, elements, &active, &crew.shared, crew.options).await;
         Ok(())
     }
 
@@ -183,16 +242,17 @@ impl<'a> Lane<'a> {
         let lease = &job.batch.lease;
         let crew = self.crew;
         tracing::warn!(batch = %lease.batch, tries = job.tries, poisoned = ?job.poisoned, "batch is matched one event at a time");
-        self.decisions.clear(job.batch.elements.len());
+        self.decisions[0].clear(job.batch.elements.len());
         for (index, element) in job.batch.elements.iter().enumerate() {
             if job.poisoned.contains(&index) {
                 let detail =
                     format!("workers ended while this event was matched alone, after {} tries of its batch", job.tries);
-                self.decisions.reject_next(Rejected { attempts: job.tries, ..Rejected::new(Reason::Poison, detail) });
+                self.decisions[0]
+                    .reject_next(Rejected { attempts: job.tries, ..Rejected::new(Reason::Poison, detail) });
                 continue;
             }
             self.step(job, Some(index)).await?;
-            self.decisions.decide_one(lease.batch, index, element, active, &crew.shared, crew.options);
+            self.decisions[0].decide_one(lease.batch, index, element, active, &crew.shared, crew.options);
         }
         self.step(job, None).await
     }
@@ -221,64 +281,30 @@ impl<'a> Lane<'a> {
             self.pause(job, &mut backoff).await?;
         }
     }
+}
 
-    async fn finish(&self, job: &Job, outbox: &Outbox) -> Result<(), Abandoned> {
-        let crew = self.crew;
-        let Batch { lease, elements } = &job.batch;
-        let limits = crew.limits.get();
-        let made = match queue_outbox(lease.batch, elements, outbox) {
-            Ok(made) => made,
-            Err(error) => {
-                tracing::error!(batch = %lease.batch, %error, "the alerts of a batch cannot be written");
-                return Err(Abandoned::LostLease);
-            }
-        };
-        let mut metas: BTreeMap<usize, Json> = BTreeMap::new();
-        let mut backoff = Backoff::new();
-        let mut holding = None;
-        loop {
-            match crew.leases.finish(lease, &made, limits, &metas).await {
-                Ok(Finished::Done { alert_depth, meta_alerts }) => {
-                    crew.alert_depth.set(alert_depth);
-                    crew.board.metrics.finished(outbox, meta_alerts, elements.len(), job.taken.elapsed());
-                    return Ok(());
-                }
-                // Only after an answer that was lost: this worker did it.
-                Ok(Finished::AlreadyDone) => {
-                    crew.board.metrics.finished(outbox, metas.len() as u64, elements.len(), job.taken.elapsed());
-                    return Ok(());
-                }
-                Ok(Finished::LostLease) => return Err(Abandoned::LostLease),
-                Ok(Finished::MetaWanted(wanted)) => {
-                    for wanted in wanted {
-                        let Some(group) = made.unhandled.get(wanted.group) else { continue };
-                        let team = crew.team_of(&group.host);
-                        if let Ok(alert) = meta_alert(lease.batch, elements, wanted, group, limits, &team) {
-                            metas.insert(wanted.group, alert);
-                        }
-                    }
-                }
-                Err(error) => {
-                    self.hold_finish(error, &mut holding);
-                    self.pause_finish(job, &mut backoff).await?;
-                }
-            }
+/// A batch is over, or left to another worker.
+fn over(crew: &Crew, job: &Job, result: Result<(), Abandoned>) {
+    let lease = &job.batch.lease;
+    if let Err(abandoned) = result {
+        if matches!(abandoned, Abandoned::LostLease) {
+            crew.board.metrics.leases_lost.inc();
         }
+        let events = job.batch.elements.len();
+        tracing::warn!(batch = %lease.batch, ?abandoned, events, "batch left to another worker");
     }
+    crew.job_over(lease);
+}
 
-    fn hold_finish(&self, error: RedisError, holding: &mut Option<HoldGuard<'a>>) {
-        self.crew.board.redis.down(error);
-        holding.get_or_insert_with(|| self.crew.holding());
-    }
+/// A struct of texts and numbers always has a JSON form.
+fn as_json(outbox: &Outbox) -> String {
+    serde_json::to_string(outbox).unwrap_or_default()
+}
 
-    /// The audit is committed, so the finish is tried until the worker must be gone.
-    async fn pause_finish(&self, job: &Job, backoff: &mut Backoff) -> Result<(), Abandoned> {
-        backoff.wait().await;
-        if self.crew.shutdown.is_requested() {
-            drop(self.crew.leases.hand_back(&job.batch.lease).await);
-            return Err(Abandoned::Ending);
-        }
-        Ok(())
+fn reason(error: &AuditError) -> String {
+    match error {
+        AuditError::Database(error) => describe(error),
+        AuditError::Silent => error.to_string(),
     }
 }
 

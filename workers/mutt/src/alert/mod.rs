@@ -7,6 +7,7 @@ mod board;
 mod crew;
 mod decide;
 mod event;
+mod finish;
 mod janitor;
 mod lane;
 mod live;

@@ -1,13 +1,14 @@
 //! What a finish pushes: alerts, meta-alerts and dead letters as JSON, made from the batch's elements.
 
+use std::borrow::Cow;
+
+use mutt_queue::envelope::{self, Kind};
 use mutt_queue::{BatchId, Json, MetaWanted, UnhandledLimits};
 use mutt_rules::AlertSeverity;
-use serde::Serialize;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::decide::event_id;
-use super::event::{QueuedEvent, dead_letter_value};
+use super::event::QueuedEvent;
 use crate::audit::{Outbox, Template};
 
 /// Characters of the sample in a meta-alert.
@@ -16,67 +17,89 @@ const SAMPLE_CHARACTERS: usize = 200;
 const META_HOST: &str = "MUTT_Alerter";
 const META_RULE: &str = "unhandled";
 
-/// An alert in the alert queue (CONTRACT section 2).
-#[derive(Serialize)]
-struct Alert<'a> {
-    hostname: &'a str,
-    team_assignment: &'a str,
-    severity: &'a str,
-    message_body: &'a str,
-    raw_json: &'a RawValue,
-    rule: &'a str,
-    _event_id: String,
-    _correlation_id: String,
-}
-
-/// The outbox as the queue's finish script takes it. An element that does not parse any more (it did when it was
-/// audited) is an error of this program and is left out with a log line.
+/// The outbox as the queue's finish script takes it. `alerts` are those of this worker's own decisions, in order; of an
+/// outbox that another owner stored they are made again from the elements.
 pub(crate) fn queue_outbox<E: AsRef<[u8]>>(
     batch: BatchId,
     elements: &[E],
     outbox: &Outbox,
-) -> Result<mutt_queue::Outbox, serde_json::Error> {
-    let mut made = mutt_queue::Outbox { events: elements.len() as u64, ..mutt_queue::Outbox::default() };
-    made.alerts.reserve(outbox.alerts.len());
-    for (index, template) in &outbox.alerts {
-        let index = *index as usize;
-        if let (Some(element), Some(template)) = (elements.get(index), outbox.templates.get(*template as usize)) {
-            made.alerts.extend(alert(batch, index, element.as_ref(), template)?);
-        }
+    alerts: Option<Vec<Json>>,
+) -> mutt_queue::Outbox {
+    let dead_letters = if outbox.dead.is_empty() { Vec::new() } else { dead_letters(elements, outbox) };
+    let unhandled = outbox.groups.iter().map(|group| mutt_queue::UnhandledGroup {
+        host: group.host.clone(),
+        signature: group.signature.clone(),
+        events: group.elements.clone(),
+    });
+    mutt_queue::Outbox {
+        events: elements.len() as u64,
+        alerts: alerts.unwrap_or_else(|| alerts_again(batch, elements, outbox)),
+        unhandled: unhandled.collect(),
+        dead_letters,
     }
-    for group in &outbox.groups {
-        made.unhandled.push(mutt_queue::UnhandledGroup {
-            host: group.host.clone(),
-            signature: group.signature.clone(),
-            events: group.elements.clone(),
-        });
-    }
-    let now = now();
-    for entry in &outbox.dead {
-        if let Some(element) = elements.get(entry.element as usize) {
-            made.dead_letters.push(dead_letter(element.as_ref(), &entry.reason, &entry.detail, entry.attempts, &now)?);
-        }
-    }
-    Ok(made)
 }
 
-fn alert(batch: BatchId, index: usize, element: &[u8], template: &Template) -> Result<Option<Json>, serde_json::Error> {
-    let Ok((event, text)) = QueuedEvent::parse(element) else {
-        tracing::error!(%batch, index, "an audited event does not parse");
-        return Ok(None);
-    };
-    let id = event_id(&event, batch, index).to_string();
-    let alert = Alert {
-        hostname: &event.hostname,
-        team_assignment: &template.team,
-        severity: &template.severity,
-        message_body: &event.message,
-        raw_json: serde_json::from_str(text)?,
-        rule: &template.rule,
-        _correlation_id: event.correlation_id.as_deref().unwrap_or(&id).to_owned(),
-        _event_id: id,
-    };
-    serde_json::value::to_raw_value(&alert).map(Some)
+fn alerts_again<E: AsRef<[u8]>>(batch: BatchId, elements: &[E], outbox: &Outbox) -> Vec<Json> {
+    let mut alerts = Vec::with_capacity(outbox.alerts.len());
+    for (index, template) in &outbox.alerts {
+        let index = *index as usize;
+        let (Some(element), Some(template)) = (elements.get(index), outbox.templates.get(*template as usize)) else {
+            continue;
+        };
+        match QueuedEvent::parse(element.as_ref()) {
+            Ok((event, text)) => {
+                let mut alert = Vec::with_capacity(text.len() + 300);
+                write_alert(&mut alert, &event, text, event_id(&event, batch, index), template);
+                alerts.push(alert.into());
+            }
+            // It did when it was audited.
+            Err(rejected) => tracing::error!(%batch, index, ?rejected, "an audited event does not parse"),
+        }
+    }
+    alerts
+}
+
+/// Appends an alert (CONTRACT section 2). The event's text goes in as it is.
+pub(crate) fn write_alert(out: &mut Vec<u8>, event: &QueuedEvent<'_>, text: &str, id: Uuid, template: &Template) {
+    let mut buffer = Uuid::encode_buffer();
+    let id: &str = id.as_hyphenated().encode_lower(&mut buffer);
+    out.extend_from_slice(b"{\"hostname\":");
+    string(out, &event.hostname);
+    out.extend_from_slice(b",\"team_assignment\":");
+    quoted(out, &template.team);
+    out.extend_from_slice(b",\"severity\":");
+    quoted(out, &template.severity);
+    out.extend_from_slice(b",\"message_body\":");
+    string(out, &event.message);
+    out.extend_from_slice(b",\"raw_json\":");
+    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(b",\"rule\":");
+    quoted(out, &template.rule);
+    out.extend_from_slice(b",\"_event_id\":\"");
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(b"\",\"_correlation_id\":");
+    match &event.correlation_id {
+        Some(own) => string(out, own),
+        None => quoted(out, id),
+    }
+    out.push(b'}');
+}
+
+/// A string that came out of JSON. One that is borrowed had no escapes, so it needs none now.
+fn string(out: &mut Vec<u8>, text: &Cow<'_, str>) {
+    match text {
+        Cow::Borrowed(text) => {
+            out.push(b'"');
+            out.extend_from_slice(text.as_bytes());
+            out.push(b'"');
+        }
+        Cow::Owned(text) => quoted(out, text),
+    }
+}
+
+fn quoted(out: &mut Vec<u8>, text: &str) {
+    // Writing a string to memory cannot fail.
+    let _ = serde_json::to_writer(out, text);
 }
 
 /// The alert about too many unhandled messages of one kind from one host.
@@ -87,51 +110,37 @@ pub(crate) fn meta_alert<E: AsRef<[u8]>>(
     group: &mutt_queue::UnhandledGroup,
     limits: UnhandledLimits,
     team: &str,
-) -> Result<Json, serde_json::Error> {
-    let element = elements.get(wanted.event).map_or(&b"{}"[..], AsRef::as_ref);
-    let sample: String = match QueuedEvent::parse(element) {
-        Ok((event, _)) => event.message.chars().take(SAMPLE_CHARACTERS).collect(),
-        Err(_) => String::new(),
+) -> Json {
+    let parsed = elements.get(wanted.event).and_then(|element| QueuedEvent::parse(element.as_ref()).ok());
+    let (sample, text) = match &parsed {
+        Some((event, text)) => (event.message.chars().take(SAMPLE_CHARACTERS).collect(), *text),
+        None => (String::new(), "{}"),
     };
-    // The same for every owner of the batch, so that a repeat is recognised.
-    let id = Uuid::new_v5(&batch.uuid(), format!("meta {} {}", group.host, group.signature).as_bytes()).to_string();
     let message = format!(
         "[MUTT] Detected {} unhandled messages in {}s from '{}'. Sample message: {sample}",
         limits.threshold, limits.expiry_s, group.host
     );
-    let event = dead_letter_value(element)?;
-    serde_json::value::to_raw_value(&Alert {
-        hostname: META_HOST,
-        team_assignment: team,
-        severity: AlertSeverity::Warning.as_str(),
-        message_body: &message,
-        raw_json: &event,
-        rule: META_RULE,
-        _event_id: id.clone(),
-        _correlation_id: id,
-    })
+    // The same for every owner of the batch, so that a repeat is recognised.
+    let id = Uuid::new_v5(&batch.uuid(), format!("meta {} {}", group.host, group.signature).as_bytes());
+    let alert = QueuedEvent {
+        hostname: Cow::Owned(META_HOST.to_owned()),
+        message: Cow::Owned(message),
+        ..QueuedEvent::default()
+    };
+    let severity = AlertSeverity::Warning.as_str().to_owned();
+    let template = Template { rule: META_RULE.to_owned(), team: team.to_owned(), severity };
+    let mut out = Vec::with_capacity(text.len() + 600);
+    write_alert(&mut out, &alert, text, id, &template);
+    out.into()
 }
 
-fn dead_letter(
-    element: &[u8],
-    reason: &str,
-    detail: &str,
-    attempts: u32,
-    now: &str,
-) -> Result<Json, serde_json::Error> {
-    #[derive(Serialize)]
-    struct DeadLetter<'a> {
-        event: &'a RawValue,
-        reason: &'a str,
-        detail: &'a str,
-        attempts: u32,
-        dead_lettered_at: &'a str,
-    }
-    let event = dead_letter_value(element)?;
-    serde_json::value::to_raw_value(&DeadLetter { event: &event, reason, detail, attempts, dead_lettered_at: now })
-}
-
-/// RFC 3339, UTC, microseconds.
-fn now() -> String {
-    format!("{:.6}", jiff::Timestamp::now())
+fn dead_letters<E: AsRef<[u8]>>(elements: &[E], outbox: &Outbox) -> Vec<Json> {
+    let now = format!("{:.6}", jiff::Timestamp::now());
+    let entries = outbox.dead.iter().filter_map(|entry| Some((elements.get(entry.element as usize)?, entry)));
+    entries
+        .map(|(element, entry)| {
+            let attempts = u64::from(entry.attempts);
+            envelope::build(Kind::Event, element.as_ref(), &entry.reason, &entry.detail, attempts, &now).into()
+        })
+        .collect()
 }

@@ -88,6 +88,8 @@ impl Second {
             }
         });
         tokio::select! {
+            // The ports' tasks end with it, too.
+            biased;
             () = end.requested() => {}
             ended = tasks.join_next() => tracing::error!(?ended, "a task of the second thread ended"),
         }

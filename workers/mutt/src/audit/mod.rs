@@ -11,4 +11,4 @@ mod writer;
 
 pub(crate) use copy::{AuditRow, COPY_STATEMENT, CopyBuffer};
 pub(crate) use outbox::{DeadEntry, Outbox, Template, UnhandledGroup};
-pub(crate) use writer::{AuditError, Writer, Written};
+pub(crate) use writer::{AuditError, Entry, Writer, Written};

@@ -56,7 +56,10 @@ async fn odd_values_come_back_as_they_went_in() {
     });
     buffer.push(&row("second", ""));
     let mut writer = Writer::new(pool.clone());
-    assert_eq!(writer.write(BatchId::new(), &buffer, "{\"it's\":1}").await.unwrap(), Written::Committed);
+    assert_eq!(
+        writer.write(&[Entry { batch: BatchId::new(), rows: &buffer, outbox: "{\"it's\":1}" }]).await.unwrap(),
+        Written::Committed
+    );
     let read = "SELECT concat_ws('|', event_timestamp AT TIME ZONE 'UTC', hostname, matched_rule_id, handling_decision, forwarded_to_moog,
                 raw_message, received_at AT TIME ZONE 'UTC', event_id, correlation_id, rule_name, rule_revision, team)
                 FROM event_audit_log WHERE matched_rule_id IS NOT NULL";
@@ -76,14 +79,17 @@ async fn a_repeat_finds_the_stored_outbox_and_audits_nothing() {
     let (pool, _) = migrated_database().await;
     let batch = BatchId::new();
     assert_eq!(Writer::new(pool.clone()).stored(batch).await.unwrap(), None);
-    Writer::new(pool.clone()).write(batch, &rows(&["a", "b"]), "first").await.unwrap();
+    Writer::new(pool.clone()).write(&[Entry { batch, rows: &rows(&["a", "b"]), outbox: "first" }]).await.unwrap();
     let mut successor = Writer::new(pool.clone());
     assert_eq!(successor.stored(batch).await.unwrap().as_deref(), Some("first"));
-    let again = successor.write(batch, &rows(&["a", "b"]), "second").await.unwrap();
+    let again = successor.write(&[Entry { batch, rows: &rows(&["a", "b"]), outbox: "second" }]).await.unwrap();
     assert_eq!(again, Written::Already("first".to_owned()));
     assert_eq!(text(&pool, "SELECT count(*) FROM event_audit_log").await, "2");
     // The connection is good for the next batch.
-    assert_eq!(successor.write(BatchId::new(), &rows(&["c"]), "").await.unwrap(), Written::Committed);
+    assert_eq!(
+        successor.write(&[Entry { batch: BatchId::new(), rows: &rows(&["c"]), outbox: "" }]).await.unwrap(),
+        Written::Committed
+    );
 }
 
 #[tokio::test]
@@ -94,13 +100,15 @@ async fn bad_rows_are_found_and_the_others_can_be_written() {
     let mut buffer = rows(&hosts);
     let batch = BatchId::new();
     let mut writer = Writer::new(pool.clone());
-    let Written::BadRows(bad) = writer.write(batch, &buffer, "").await.unwrap() else { panic!("all rows were taken") };
+    let Written::BadRows(bad) = writer.write(&[Entry { batch, rows: &buffer, outbox: "" }]).await.unwrap() else {
+        panic!("all rows were taken")
+    };
     assert_eq!(bad.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 17, 49]);
     assert_eq!(text(&pool, "SELECT count(*) FROM event_audit_log").await, "0");
     for (row, _) in bad.iter().rev() {
         buffer.remove(*row);
     }
-    assert_eq!(writer.write(batch, &buffer, "").await.unwrap(), Written::Committed);
+    assert_eq!(writer.write(&[Entry { batch, rows: &buffer, outbox: "" }]).await.unwrap(), Written::Committed);
     assert_eq!(text(&pool, "SELECT count(*) FROM event_audit_log WHERE hostname = 'ok'").await, "47");
 }
 
@@ -112,9 +120,9 @@ async fn a_missing_partition_or_table_holds_the_batch() {
     buffer.push(&AuditRow { event_timestamp: timestamp::parse("1999-01-01T00:00:00Z").unwrap(), ..row("h", "") });
     let batch = BatchId::new();
     let mut writer = Writer::new(pool.clone());
-    assert!(matches!(writer.write(batch, &buffer, "").await, Err(AuditError::Database(_))));
+    assert!(matches!(writer.write(&[Entry { batch, rows: &buffer, outbox: "" }]).await, Err(AuditError::Database(_))));
     sql(&pool, "CREATE TABLE event_audit_log_default PARTITION OF event_audit_log DEFAULT").await;
-    assert_eq!(writer.write(batch, &buffer, "").await.unwrap(), Written::Committed);
+    assert_eq!(writer.write(&[Entry { batch, rows: &buffer, outbox: "" }]).await.unwrap(), Written::Committed);
     assert_eq!(text(&pool, "SELECT hostname FROM event_audit_log_default").await, "h");
 }
 
@@ -135,14 +143,18 @@ async fn whatever_answer_is_lost_the_batch_is_audited_once() {
         let buffer = rows(&[&host, &host]);
         let mut writer = Writer::new(broken.clone());
         proxy.set(Fault::CutReplies(cut)).await;
-        let first = tokio::time::timeout(Duration::from_millis(100), writer.write(batch, &buffer, "first")).await;
+        let first = tokio::time::timeout(
+            Duration::from_millis(100),
+            writer.write(&[Entry { batch, rows: &buffer, outbox: "first" }]),
+        )
+        .await;
         proxy.set(Fault::None).await;
         proxy.cut().await;
         drop(writer);
         let mut writer = Writer::new(broken.clone());
         let second = loop {
             // The lost connection's transaction may still be open for a moment.
-            match writer.write(batch, &buffer, "second").await {
+            match writer.write(&[Entry { batch, rows: &buffer, outbox: "second" }]).await {
                 Ok(written) => break written,
                 Err(error) => drop(error),
             }

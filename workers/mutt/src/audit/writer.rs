@@ -1,6 +1,7 @@
-//! One transaction per batch: COPY of its rows, then the batch's row and COMMIT in one message.
+//! One transaction per batch, or per a few in a storm: COPY of the rows, then the batches' own rows and COMMIT in one
+//! message.
 
-use std::ops::Range;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use mutt_queue::BatchId;
@@ -21,15 +22,28 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// sqlx keeps the largest message it ever sent as its buffer, so rows go in pieces of this size.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What became of a batch.
+/// A batch to be audited.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    /// Its id.
+    pub batch: BatchId,
+    /// Its rows.
+    pub rows: &'a CopyBuffer,
+    /// What its finish owes to Redis, as JSON.
+    pub outbox: &'a str,
+}
+
+/// What became of a batch, or of several in one transaction.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// Rows and outbox are committed.
+    /// Rows and outboxes are committed.
     Committed,
     /// Another owner (or an earlier try whose answer was lost) committed this outbox; nothing was added.
     Already(String),
     /// PostgreSQL will never take these rows (ascending); nothing was written.
     BadRows(Vec<(usize, String)>),
+    /// One of several batches is either of the two above; nothing was written, each is to be written alone.
+    Alone,
 }
 
 /// The batch is held: PostgreSQL is away or does not do its work.
@@ -55,15 +69,10 @@ impl Writer {
         Self { pool, connection: None }
     }
 
-    /// Audits a batch. Safe to call again after any error: a batch that is committed is found so.
-    pub(crate) async fn write(
-        &mut self,
-        batch: BatchId,
-        rows: &CopyBuffer,
-        outbox: &str,
-    ) -> Result<Written, AuditError> {
+    /// Audits batches in one transaction. Safe to call again after any error: a batch that is committed is found so.
+    pub(crate) async fn write(&mut self, entries: &[Entry<'_>]) -> Result<Written, AuditError> {
         let mut connection = self.connect().await?;
-        let result = answered(transaction(&mut connection, batch, rows, outbox)).await;
+        let result = answered(transaction(&mut connection, entries)).await;
         let error = match result {
             Ok(()) => {
                 self.connection = Some(connection);
@@ -80,7 +89,7 @@ impl Writer {
             give_up(connection).await;
             return Err(error.into());
         }
-        let found = answered(after_refusal(&mut connection, verdict, batch, rows)).await;
+        let found = answered(after_refusal(&mut connection, verdict, entries)).await;
         match found {
             Ok(written) => {
                 self.connection = Some(connection);
@@ -141,27 +150,30 @@ async fn give_up(connection: PoolConnection<Postgres>) {
     drop(timeout(Duration::from_secs(1), closing).await);
 }
 
-async fn transaction(
-    connection: &mut PgConnection,
-    batch: BatchId,
-    rows: &CopyBuffer,
-    outbox: &str,
-) -> Result<(), sqlx::Error> {
+async fn transaction(connection: &mut PgConnection, entries: &[Entry<'_>]) -> Result<(), sqlx::Error> {
     connection.execute(sqlx::raw_sql("BEGIN")).await?;
-    if rows.rows() > 0 {
-        copy(connection, rows, 0..rows.rows()).await?;
+    if entries.iter().any(|entry| entry.rows.rows() > 0) {
+        copy(connection, entries.iter().map(|entry| entry.rows.slice(0..entry.rows.rows()))).await?;
     }
-    // One message: no client can be frozen between the row's lock and its COMMIT.
-    let outbox = outbox.replace('\'', "''");
-    let statement = format!("INSERT INTO audit_batch (batch_id, outbox) VALUES ('{batch}', '{outbox}'); COMMIT");
+    // One message: no client can be frozen between the rows' locks and their COMMIT.
+    let mut statement = String::with_capacity(entries.iter().map(|entry| entry.outbox.len() + 50).sum::<usize>() + 70);
+    statement.push_str("INSERT INTO audit_batch (batch_id, outbox) VALUES ");
+    for (index, entry) in entries.iter().enumerate() {
+        let separator = if index == 0 { "" } else { ", " };
+        let outbox = entry.outbox.replace('\'', "''");
+        // Writing to a String cannot fail.
+        let _ = write!(statement, "{separator}('{}', '{outbox}')", entry.batch);
+    }
+    statement.push_str("; COMMIT");
     connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await?;
     Ok(())
 }
 
-async fn copy(connection: &mut PgConnection, rows: &CopyBuffer, range: Range<usize>) -> Result<(), sqlx::Error> {
+/// Sends encoded rows in pieces that are neither many system calls nor a large buffer.
+async fn copy<'a>(connection: &mut PgConnection, rows: impl Iterator<Item = &'a [u8]>) -> Result<(), sqlx::Error> {
     let mut stream = connection.copy_in_raw(COPY_STATEMENT).await?;
     stream.send(HEADER).await?;
-    for chunk in rows.slice(range).chunks(CHUNK_BYTES) {
+    for chunk in rows.flat_map(|rows| rows.chunks(CHUNK_BYTES)) {
         stream.send(chunk).await?;
     }
     stream.send(TRAILER).await?;
@@ -172,14 +184,14 @@ async fn copy(connection: &mut PgConnection, rows: &CopyBuffer, range: Range<usi
 async fn after_refusal(
     connection: &mut PgConnection,
     verdict: Verdict,
-    batch: BatchId,
-    rows: &CopyBuffer,
+    entries: &[Entry<'_>],
 ) -> Result<Option<Written>, sqlx::Error> {
     connection.execute(sqlx::raw_sql("ROLLBACK")).await?;
+    let [entry] = entries else { return Ok(Some(Written::Alone)) };
     if verdict == Verdict::AlreadyDone {
-        return Ok(stored_outbox(connection, batch).await?.map(Written::Already));
+        return Ok(stored_outbox(connection, entry.batch).await?.map(Written::Already));
     }
-    let bad = bad_rows(connection, rows).await?;
+    let bad = bad_rows(connection, entry.rows).await?;
     Ok((!bad.is_empty()).then_some(Written::BadRows(bad)))
 }
 
@@ -196,7 +208,7 @@ async fn bad_rows(connection: &mut PgConnection, rows: &CopyBuffer) -> Result<Ve
     let mut open = vec![0..rows.rows()];
     while let Some(range) = open.pop() {
         connection.execute(sqlx::raw_sql("BEGIN")).await?;
-        let tried = copy(connection, rows, range.clone()).await;
+        let tried = copy(connection, std::iter::once(rows.slice(range.clone()))).await;
         connection.execute(sqlx::raw_sql("ROLLBACK")).await?;
         match tried {
             Ok(()) => {}

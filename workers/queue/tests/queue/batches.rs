@@ -87,20 +87,6 @@ async fn a_finish_does_everything_once() {
 }
 
 #[tokio::test]
-async fn an_outbox_survives_its_storage() {
-    let p = Pipeline::fresh().await;
-    p.accept(0, 2).await;
-    let alerter = p.alerter("a");
-    let batch = take(&alerter, 2).await;
-    let mut outbox = all_alerts(&batch);
-    outbox.alerts[0] = json(r#"{"n": 123456789012345678901234567890, "raw_json":{"a" : 1.50}}"#);
-    let stored = serde_json::to_string(&outbox).unwrap();
-    let read: mutt_queue::Outbox = serde_json::from_str(&stored).unwrap();
-    finish(&alerter, &batch.lease, &read).await;
-    assert_eq!(p.list(&p.keys.alert_queue).await[0], outbox.alerts[0].get());
-}
-
-#[tokio::test]
 async fn a_late_finish_is_fenced() {
     let p = Pipeline::fresh().await;
     p.accept(0, 5).await;

@@ -10,7 +10,6 @@ use mutt_queue::{
     TakeLimits, Totals, UnhandledLimits, WorkerId,
 };
 use mutt_servers::{RedisOptions, RedisServer};
-use serde_json::value::RawValue;
 
 /// Generous: the machine may be busy with other builds.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -103,7 +102,7 @@ pub(crate) fn redis_cmd<'a>(words: &[&str]) -> &'a mutt_queue::redis::Cmd {
 }
 
 pub(crate) fn json(text: &str) -> Json {
-    RawValue::from_string(text.to_owned()).unwrap()
+    Json::copy_from_slice(text.as_bytes())
 }
 
 pub(crate) fn texts(batch: &Batch) -> Vec<String> {

@@ -7,7 +7,7 @@ use mutt_queue::{Batch, BatchId, Leases, Role, TakeLimits, WorkerId};
 use mutt_servers::PostgresServer;
 
 use super::rig::{Rig, event, eventually};
-use crate::audit::{CopyBuffer, DeadEntry, Outbox, Template, UnhandledGroup, Writer, Written};
+use crate::audit::{CopyBuffer, DeadEntry, Entry, Outbox, Template, UnhandledGroup, Writer, Written};
 
 /// A worker of another process, with leases that lapse at once when it dies.
 fn dead_worker(rig: &Rig) -> Leases {
@@ -45,7 +45,8 @@ async fn after_a_crash_between_commit_and_finish_the_stored_outbox_counts() {
     };
     let mut writer = Writer::new(rig.pool.clone());
     let text = serde_json::to_string(&outbox).unwrap();
-    assert_eq!(writer.write(batch.lease.batch, &CopyBuffer::default(), &text).await.unwrap(), Written::Committed);
+    let entry = Entry { batch: batch.lease.batch, rows: &CopyBuffer::default(), outbox: &text };
+    assert_eq!(writer.write(&[entry]).await.unwrap(), Written::Committed);
     let _alerter = rig.alerter(&[]).await;
     rig.until_drained().await;
     assert_eq!(rig.text("SELECT count(*) FROM event_audit_log").await, "0", "audited before, so nothing is added");
