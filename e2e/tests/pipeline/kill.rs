@@ -1,21 +1,12 @@
 //! Workers are killed (SIGKILL) at random under load, fifty times; ids prove that nothing is lost or audited twice.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use mutt_e2e::{Pipeline, Role, RoleProcess, Sender, eventually};
+use mutt_e2e::{Pipeline, Role, RoleProcess, eventually};
 
-use crate::ledger;
+use crate::{ledger, load::Load};
 
 const KILLS: usize = 50;
-const SENDERS: usize = 3;
-const BATCH: usize = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_kills_lose_nothing_and_audit_nothing_twice() {
@@ -60,49 +51,6 @@ async fn drain(workers: Vec<RoleProcess>) {
         let role = worker.role();
         let status = worker.terminate().await;
         assert!(status.success(), "{role:?} ended with {status}");
-    }
-}
-
-/// Senders that go on until they are told to stop, each batch until it is accepted.
-struct Load {
-    stop: Arc<AtomicBool>,
-    count: Arc<AtomicUsize>,
-    accepted: Arc<Mutex<BTreeSet<usize>>>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
-}
-
-impl Load {
-    fn start(sender: &Sender) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (count, next) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let accepted: Arc<Mutex<BTreeSet<usize>>> = Arc::default();
-        let tasks = (0..SENDERS).map(|_| {
-            let (stop, next, sender) = (Arc::clone(&stop), Arc::clone(&next), sender.clone());
-            let (count, accepted) = (Arc::clone(&count), Arc::clone(&accepted));
-            tokio::spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
-                    let first = next.fetch_add(BATCH, Ordering::Relaxed);
-                    let numbers = first..first + BATCH;
-                    sender.send_until_accepted(&ledger::batch(numbers.clone()), &format!("batch-{first}")).await;
-                    accepted.lock().unwrap().extend(numbers);
-                    count.fetch_add(BATCH, Ordering::Relaxed);
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            })
-        });
-        Self { tasks: tasks.collect(), stop, count, accepted }
-    }
-
-    fn accepted(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    async fn stop(self) -> BTreeSet<usize> {
-        self.stop.store(true, Ordering::Relaxed);
-        for task in self.tasks {
-            task.await.unwrap();
-        }
-        std::mem::take(&mut *self.accepted.lock().unwrap())
     }
 }
 
