@@ -49,6 +49,8 @@ enum Command {
     Webui,
     /// Measure this machine: each figure beside its limit in the same run.
     Bench(crate::bench::BenchArgs),
+    /// Send one event, or every line of a file, to the ingest API.
+    Send(crate::send::SendArgs),
     /// Print the completion script of a shell.
     Completions {
         /// The shell.
@@ -147,6 +149,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<(), Fatal> {
             })
         }
         Command::Bench(args) => start::tool(flags::vars(matches)?, |tool| crate::bench::run(args, tool)),
+        Command::Send(args) => start::tool(flags::vars(matches)?, |tool| crate::send::run(args, tool)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut command(), "mutt", &mut std::io::stdout());
             Ok(())

@@ -29,7 +29,7 @@ use crate::worker::{Context, Fatal};
 use confirm::{PATIENCE, confirm};
 use drain::{BatchLimits, Counts, Drain};
 use post::Poster;
-pub(crate) use settings::RelaySettings;
+pub(crate) use settings::{RelaySettings, ingest_resource};
 use spool::Spool;
 
 /// What waits is written to disk this often: as much as a loss of power may take.

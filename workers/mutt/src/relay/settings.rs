@@ -46,20 +46,27 @@ impl RelaySettings {
 /// INGEST_URL; the ingest path is added to a URL without one.
 fn ingest_url(reader: &mut Reader<'_>) -> url::Url {
     const NAME: &str = "INGEST_URL";
-    let text = reader.text(NAME);
-    let fault = match url::Url::parse(&text) {
-        Ok(url) if !["http", "https"].contains(&url.scheme()) || !url.has_host() => "expected http://… or https://…",
-        Ok(url) if url.password().is_some() => "holds a password; the key is given by INGEST_API_KEY",
+    ingest_resource(&reader.text(NAME)).unwrap_or_else(|fault| {
+        reader.fault(NAME, fault);
+        url::Url::parse("http://invalid.invalid/").unwrap_or_else(|_| unreachable!("a constant URL"))
+    })
+}
+
+/// The ingest resource of a URL of the ingestor, or what is wrong with it.
+pub(crate) fn ingest_resource(text: &str) -> Result<url::Url, &'static str> {
+    match url::Url::parse(text) {
+        Ok(url) if !["http", "https"].contains(&url.scheme()) || !url.has_host() => {
+            Err("expected http://… or https://…")
+        }
+        Ok(url) if url.password().is_some() => Err("holds a password; the key is given by INGEST_API_KEY"),
         Ok(mut url) => {
             if url.path() == "/" {
                 url.set_path("/api/v2/ingest");
             }
-            return url;
+            Ok(url)
         }
-        Err(_) => "is not a URL",
-    };
-    reader.fault(NAME, fault);
-    url::Url::parse("http://invalid.invalid/").unwrap_or_else(|_| unreachable!("a constant URL"))
+        Err(_) => Err("is not a URL"),
+    }
 }
 
 #[cfg(test)]

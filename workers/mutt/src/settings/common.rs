@@ -99,7 +99,7 @@ impl CommonSettings {
 }
 
 /// The machine's name: the kernel's, as `hostname` prints it.
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

@@ -9,7 +9,7 @@ mod vars;
 
 pub(crate) use catalog::{SETTINGS, markdown, secret_names};
 pub(crate) use common::{
-    CommonSettings, DatabaseSettings, LogFormat, LogSettings, RedisSettings, ServerTls, read_secrets,
+    CommonSettings, DatabaseSettings, LogFormat, LogSettings, RedisSettings, ServerTls, host_name, read_secrets,
 };
 pub(crate) use reader::{Fault, Faults, Reader};
 pub(crate) use roles::{

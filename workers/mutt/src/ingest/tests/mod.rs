@@ -25,14 +25,14 @@ use crate::worker::{Context, Fatal, Reload, ReloadTrigger, Shutdown, ShutdownTri
 
 use client::{Answer, Client};
 
-const KEY: &str = "test-key";
+pub(crate) const KEY: &str = "test-key";
 const GOOD: &str = r#"{"hostname":"sw1","message":"link up","timestamp":"2024-06-01T12:00:00Z"}"#;
 /// The machine may be busy with other tests: conditions get this long, and nothing measures time.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running ingestor in this process.
-struct Ingestor {
-    address: SocketAddr,
+pub(crate) struct Ingestor {
+    pub(crate) address: SocketAddr,
     shutdown: ShutdownTrigger,
     _reload: ReloadTrigger,
     task: JoinHandle<Result<(), Fatal>>,
@@ -40,7 +40,7 @@ struct Ingestor {
 
 impl Ingestor {
     /// Starts one on the Redis at this port and waits until it is ready.
-    async fn start(redis_port: u16, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(redis_port: u16, settings: &[(&str, &str)]) -> Self {
         let ingestor = Self::start_unready(redis_port, settings).await;
         ingestor.until_ready().await;
         ingestor
