@@ -172,7 +172,8 @@ pub(crate) async fn run(args: DlqArgs, tool: Tool) -> Result<(), Fatal> {
         }
         DlqCommand::Show { dlq, which } => {
             let letter = find(&dlqs, dlq.dlq(), &which).await.map_err(failed)?;
-            show(output, letter.ok_or_else(|| Fatal::Findings(format!("dlq {} has no {which}", dlq.dlq().name())))?)
+            show(output, &letter.ok_or_else(|| Fatal::Findings(format!("dlq {} has no {which}", dlq.dlq().name())))?);
+            Ok(())
         }
         DlqCommand::Replay { dlq, select, limit, rate, dry_run } => {
             let treatment = if dry_run { Treatment::Look } else { Treatment::Replay };
@@ -202,19 +203,18 @@ async fn find(dlqs: &Dlqs, dlq: Dlq, which: &str) -> Result<Option<Letter>, Redi
     Ok(dlqs.list(dlq, &filter, skip, 1).await?.pop())
 }
 
-fn show(output: Output, letter: Letter) -> Result<(), Fatal> {
+fn show(output: Output, letter: &Letter) {
     let lossy = String::from_utf8_lossy(&letter.raw).into_owned();
     if output == Output::Json {
         // As it lies in Redis, so that a program sees what a replay would send.
         println!("{lossy}");
-        return Ok(());
+        return;
     }
     let body = Envelope::parse(&letter.raw).map_or(lossy.clone(), |envelope| {
         let value: Result<Value, _> = serde_json::from_str(envelope.body());
         value.and_then(|value| serde_json::to_string_pretty(&value)).unwrap_or_else(|_| envelope.body().to_owned())
     });
-    println!("{}", text::letter(&letter, &body));
-    Ok(())
+    println!("{}", text::letter(letter, &body));
 }
 
 /// One walk through a DLQ.

@@ -102,15 +102,15 @@ pub(crate) async fn run(settings: ForwarderSettings, context: Context) -> Result
         redis: redis_state.clone(),
         credentials: credentials(context.secrets.clone(), settings.webhook_url.to_string()),
     };
-    let worked = tokio::select! {
-        worked = work(setup, live, &redis, &keys, &worker, &settings, &context.shutdown, &health) => worked,
+    let outcome = tokio::select! {
+        done = work(setup, live, &redis, &keys, &worker, &settings, &context.shutdown, &health) => done,
         () = thread.ended() => Err(Fatal::Refused("the second thread ended".to_owned())),
     };
     health.set_ready(false);
     drop(timeout(GOODBYE, heartbeat::stop(&redis, &keys, Role::Moog, &worker)).await);
     end.request();
     drop(timeout(GOODBYE, thread.ended()).await);
-    worked
+    outcome
 }
 
 #[allow(clippy::too_many_arguments, reason = "the wiring of one call site")]

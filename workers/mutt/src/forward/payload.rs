@@ -38,25 +38,25 @@ struct Alert<'a> {
     severity: Option<&'a RawValue>,
     #[serde(borrow)]
     raw_json: Option<&'a RawValue>,
-    #[serde(borrow)]
-    _event_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    _correlation_id: Option<Cow<'a, str>>,
-    #[serde(default)]
-    _attempts: u32,
-    #[serde(default)]
-    _replays: u32,
+    #[serde(rename = "_event_id", borrow)]
+    event_id: Option<Cow<'a, str>>,
+    #[serde(rename = "_correlation_id", borrow)]
+    correlation_id: Option<Cow<'a, str>>,
+    #[serde(rename = "_attempts", default)]
+    attempts: u32,
+    #[serde(rename = "_replays", default)]
+    replays: u32,
 }
 
 /// The pipeline's own keys of the event in the alert.
 #[derive(Deserialize, Default)]
-struct Event<'a> {
-    #[serde(borrow, default)]
-    _event_id: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    _correlation_id: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    _received_at: Option<Cow<'a, str>>,
+struct OwnKeys<'a> {
+    #[serde(rename = "_event_id", borrow, default)]
+    event_id: Option<Cow<'a, str>>,
+    #[serde(rename = "_correlation_id", borrow, default)]
+    correlation_id: Option<Cow<'a, str>>,
+    #[serde(rename = "_received_at", borrow, default)]
+    received_at: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize)]
@@ -108,15 +108,15 @@ pub(crate) fn build(text: &[u8], now_s: i64) -> Result<Payload, Unsendable> {
         (None, Some(_)) => return Err(Unsendable::Missing("['hostname']")),
         (None, None) => return Err(Unsendable::Missing("['hostname', 'message_body']")),
     };
-    let event: Event<'_> = alert.raw_json.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    let event: OwnKeys<'_> = alert.raw_json.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     let external_id = alert
-        ._event_id
-        .or(event._event_id)
-        .or(alert._correlation_id)
-        .or(event._correlation_id)
+        .event_id
+        .or(event.event_id)
+        .or(alert.correlation_id)
+        .or(event.correlation_id)
         .map_or_else(|| made_id(&hostname, &message, alert.raw_json), Cow::into_owned);
     let agent_time = event
-        ._received_at
+        .received_at
         .and_then(|time| time.parse::<jiff::Timestamp>().ok())
         .map_or(now_s, jiff::Timestamp::as_second);
     let word = alert.severity.and_then(|raw| serde_json::from_str::<Cow<'_, str>>(raw.get()).ok());
@@ -136,7 +136,7 @@ pub(crate) fn build(text: &[u8], now_s: i64) -> Result<Payload, Unsendable> {
         custom_info: alert.raw_json.unwrap_or(RawValue::NULL),
     };
     let body = serde_json::to_vec(&body).map_err(|error| Unsendable::Json(error.to_string()))?;
-    Ok(Payload { body, external_id, attempts: alert._attempts, replays: alert._replays })
+    Ok(Payload { body, external_id, attempts: alert.attempts, replays: alert.replays })
 }
 
 /// An alert without any id (pushed by a script of the operator's) still needs one that a repeat keeps.

@@ -164,10 +164,11 @@ impl Forwarder {
         assert!(self.ended.await.unwrap().is_none());
     }
 
-    fn metric(&self, line: &str) -> f64 {
+    /// A count, as the exposition gives it.
+    fn metric(&self, line: &str) -> u64 {
         let text = crate::telemetry::exposition(&self.metrics);
-        let found = text.lines().find_map(|one| one.strip_prefix(line)?.trim().parse().ok());
-        found.unwrap_or_else(|| panic!("no {line} in {text}"))
+        let found = text.lines().find_map(|one| one.strip_prefix(line)?.trim().parse::<f64>().ok());
+        found.unwrap_or_else(|| panic!("no {line} in {text}")) as u64
     }
 }
 
@@ -206,10 +207,10 @@ async fn alerts_arrive_as_the_contract_says_and_nothing_is_left_behind() {
     assert_eq!((first.header("content-type"), first.header("authorization")), ("application/json", "Bearer key-1"));
     assert_eq!((first.text("signature"), first.json["severity"].as_u64()), ("sw7", Some(4)));
     assert_eq!(first.json["custom_info"]["n"], 7);
-    assert_eq!(forwarder.metric("mutt_moog_alerts_processed_total{status=\"success\"}"), 155.0);
-    assert_eq!(forwarder.metric("mutt_moog_requests_total{reason=\"\",status=\"success\"}"), 155.0);
-    assert_eq!(forwarder.metric("mutt_moog_request_latency_seconds_count"), 155.0);
-    assert_eq!(forwarder.metric("mutt_circuit_breaker_state{name=\"moogsoft\"}"), 0.0);
+    assert_eq!(forwarder.metric("mutt_moog_alerts_processed_total{status=\"success\"}"), 155);
+    assert_eq!(forwarder.metric("mutt_moog_requests_total{reason=\"\",status=\"success\"}"), 155);
+    assert_eq!(forwarder.metric("mutt_moog_request_latency_seconds_count"), 155);
+    assert_eq!(forwarder.metric("mutt_circuit_breaker_state{name=\"moogsoft\"}"), 0);
     assert_eq!(rig.command::<Vec<String>>(&["KEYS", "mutt:heartbeat:moog:*"]).await.len(), 1);
     let ready = reqwest::get(format!("http://127.0.0.1:{}/ready", forwarder.health_port)).await.unwrap();
     assert_eq!(ready.status(), 200);
@@ -227,8 +228,8 @@ async fn what_may_pass_later_is_tried_again_under_the_same_id() {
     rig.until_settled().await;
     assert_eq!(rig.delivered(), ids(0..8));
     assert_eq!(rig.letters().await, Vec::<String>::new());
-    assert_eq!(forwarder.metric("mutt_moog_alerts_processed_total{status=\"error\"}"), 6.0);
-    assert_eq!(forwarder.metric("mutt_moog_requests_total{reason=\"rate_limit\",status=\"fail\"}"), 1.0);
+    assert_eq!(forwarder.metric("mutt_moog_alerts_processed_total{status=\"error\"}"), 6);
+    assert_eq!(forwarder.metric("mutt_moog_requests_total{reason=\"rate_limit\",status=\"fail\"}"), 1);
     forwarder.stop().await;
 }
 
@@ -304,7 +305,7 @@ async fn a_refused_key_pauses_and_a_new_key_brings_everything_through() {
     rig.until("all in flight refused", async |rig| rig.totals().await.alerts_in_flight == 0).await;
     let asked = rig.webhook.requests();
     assert!((1..=8).contains(&asked), "the pause holds the rest: {asked}");
-    rig.until("the gauge", async |_| forwarder.metric("mutt_moog_paused") == 1.0).await;
+    rig.until("the gauge", async |_| forwarder.metric("mutt_moog_paused") == 1).await;
     rig.webhook.answer(Answer::status(200));
     std::fs::write(rig.directory.path().join("key"), "key-2").unwrap();
     rig.until_settled().await;
@@ -314,7 +315,7 @@ async fn a_refused_key_pauses_and_a_new_key_brings_everything_through() {
         all.iter().filter(|one| one.delivered).map(|one| one.header("authorization").to_owned()).collect()
     });
     assert_eq!(keys, BTreeSet::from(["Bearer key-2".to_owned()]));
-    rig.until("the gauge", async |_| forwarder.metric("mutt_moog_paused") == 0.0).await;
+    rig.until("the gauge", async |_| forwarder.metric("mutt_moog_paused") == 0).await;
     forwarder.stop().await;
 }
 
@@ -360,7 +361,7 @@ async fn a_webhook_that_is_away_costs_nothing_but_time() {
     assert_eq!(rig.command::<String>(&["GET", state]).await, "CLOSED");
     assert_eq!(rig.letters().await, Vec::<String>::new());
     let changes = "mutt_circuit_breaker_state_changes_total";
-    assert!(one.metric(changes) + two.metric(changes) >= 3.0, "open, half-open, closed");
+    assert!(one.metric(changes) + two.metric(changes) >= 3, "open, half-open, closed");
     one.stop().await;
     two.stop().await;
 }
@@ -414,7 +415,7 @@ async fn a_limited_alert_waits_and_a_changed_limit_holds_without_a_restart() {
     let (one, two) = (rig.forwarder(&limit), rig.forwarder(&limit));
     rig.webhook.wait_for(1, LIMIT).await.unwrap();
     let hits = "mutt_moog_rate_limit_hits_total";
-    rig.until("a limited take", async |_| one.metric(hits) > 0.0 && two.metric(hits) > 0.0).await;
+    rig.until("a limited take", async |_| one.metric(hits) > 0 && two.metric(hits) > 0).await;
     assert_eq!(rig.webhook.requests(), 1, "evenly spaced: the second comes in half an hour");
     rig.command::<i64>(&["HSET", "mutt:settings", "moog_rate_limit", "0"]).await;
     rig.until_settled().await;
