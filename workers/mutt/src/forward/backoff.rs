@@ -37,7 +37,7 @@ mod tests {
     use proptest::prelude::*;
 
     const BASE: Duration = Duration::from_secs(1);
-    const MAX: Duration = Duration::from_secs(60);
+    const MAX: Duration = Duration::from_mins(1);
 
     #[test]
     fn doubles_up_to_the_maximum() {
