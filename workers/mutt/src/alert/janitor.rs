@@ -46,7 +46,7 @@ async fn round(crew: &Crew, room: usize) {
             }
             Ok(Takeover::NotOurs) => {}
             Ok(Takeover::Gone) => {
-                tracing::error!(batch = %lease.batch, "a batch in flight is gone: redis lost acknowledged data")
+                tracing::error!(batch = %lease.batch, "a batch in flight is gone: redis lost acknowledged data");
             }
             // An unknown result: if it is ours, it lapses again and costs a try; the next round asks first.
             Err(error) => return crew.board.redis.down(error),

@@ -78,14 +78,14 @@ pub(crate) async fn run(settings: AlerterSettings, context: Context) -> Result<(
     let shutdown = context.shutdown.clone();
     let crew = Crew::new(CrewParts { board, redis, keys, leases, pool, shutdown }, &settings);
 
-    let worked = tokio::select! {
-        worked = work(&crew, &settings, &worker) => worked,
+    let outcome = tokio::select! {
+        ended = work(&crew, &settings, &worker) => ended,
         () = thread.ended() => Err(Fatal::Refused("the second thread ended".to_owned())),
     };
     goodbye(&crew, &worker).await;
     end.request();
     drop(timeout(GOODBYE, thread.ended()).await);
-    worked
+    outcome
 }
 
 async fn work(crew: &Crew, settings: &AlerterSettings, worker: &WorkerId) -> Result<(), Fatal> {

@@ -86,6 +86,7 @@ pub(crate) fn write_alert(out: &mut Vec<u8>, event: &QueuedEvent<'_>, text: &str
 }
 
 /// A string that came out of JSON. One that is borrowed had no escapes, so it needs none now.
+#[allow(clippy::ptr_arg, reason = "whether it is borrowed is the point")]
 fn string(out: &mut Vec<u8>, text: &Cow<'_, str>) {
     match text {
         Cow::Borrowed(text) => {

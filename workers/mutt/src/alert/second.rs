@@ -23,7 +23,7 @@ const TURN_MAX: Duration = Duration::from_secs(20);
 const RENEWALS: u32 = 3;
 const PULSE: Duration = Duration::from_secs(1);
 const GAUGES: Duration = Duration::from_secs(5);
-const PARTITIONS: Duration = Duration::from_secs(60);
+const PARTITIONS: Duration = Duration::from_mins(1);
 
 /// What the second thread works with; made on the main thread, used on the second.
 pub(crate) struct Second {

@@ -2,6 +2,7 @@
 //! message.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::time::Duration;
 
 use mutt_queue::BatchId;
@@ -205,7 +206,7 @@ async fn stored_outbox(connection: &mut PgConnection, batch: BatchId) -> Result<
 /// Finds the rows that PostgreSQL refuses, by halves, in transactions that are rolled back.
 async fn bad_rows(connection: &mut PgConnection, rows: &CopyBuffer) -> Result<Vec<(usize, String)>, sqlx::Error> {
     let mut bad = Vec::new();
-    let mut open = vec![0..rows.rows()];
+    let mut open = Vec::from([Range { start: 0, end: rows.rows() }]);
     while let Some(range) = open.pop() {
         connection.execute(sqlx::raw_sql("BEGIN")).await?;
         let tried = copy(connection, std::iter::once(rows.slice(range.clone()))).await;

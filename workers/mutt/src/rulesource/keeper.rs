@@ -1,7 +1,6 @@
 //! Keeps the rule set in use equal to its source: notices changes, builds off the hot path, swaps, acknowledges.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -66,6 +65,14 @@ pub(crate) struct Keeper<E> {
     pub events: E,
 }
 
+/// What Redis says about the current revision.
+enum Named {
+    Revision(String),
+    Nothing,
+    /// Redis does not answer.
+    Unknown,
+}
+
 /// What the keeper remembers between looks.
 #[derive(Default)]
 struct Memory {
@@ -76,6 +83,8 @@ struct Memory {
     foreign: Option<String>,
     /// Whether Redis knows what is in use.
     acknowledged: bool,
+    /// Whether other workers are still to be told of a change that this one saw.
+    unannounced: bool,
 }
 
 impl<E: KeeperEvents> Keeper<E> {
@@ -109,22 +118,23 @@ impl<E: KeeperEvents> Keeper<E> {
     }
 
     async fn look(&self, memory: &mut Memory, all: bool) {
-        let current = announce::current(&self.redis, &self.keys).await.ok();
-        let differs = match &current {
-            Some(Some(revision)) => !self.in_use(revision.as_bytes()) && memory.foreign.as_ref() != Some(revision),
-            Some(None) => false,
-            None => false,
+        let named = match announce::current(&self.redis, &self.keys).await {
+            Ok(Some(revision)) => Named::Revision(revision),
+            Ok(None) => Named::Nothing,
+            Err(_) => Named::Unknown,
         };
+        let differs = matches!(&named, Named::Revision(revision)
+            if !self.in_use(revision.as_bytes()) && memory.foreign.as_ref() != Some(revision));
         let started = Instant::now();
-        let changed = match self.read_if_changed(memory, all || differs).await {
-            Ok(None) => false,
+        match self.read_if_changed(memory, all || differs).await {
+            Ok(None) => {}
             Ok(Some(loaded)) => match self.build(loaded).await {
                 Ok(active) => self.put_in_use(memory, active, started.elapsed()),
                 Err(error) => return self.failed(memory, &error),
             },
             Err(error) => return self.failed(memory, &error),
-        };
-        self.tell(memory, current, changed).await;
+        }
+        self.tell(memory, named).await;
     }
 
     fn failed(&self, memory: &mut Memory, error: &RuleSourceError) {
@@ -165,8 +175,7 @@ impl<E: KeeperEvents> Keeper<E> {
         built.await.map_err(|error| RuleSourceError::Build(error.to_string()))
     }
 
-    /// True if the rules differ from those before.
-    fn put_in_use(&self, memory: &mut Memory, active: Active, took: Duration) -> bool {
+    fn put_in_use(&self, memory: &mut Memory, active: Active, took: Duration) {
         let before = self.active.load_full();
         let changed = before.as_ref().is_none_or(|before| before.revision != active.revision);
         let told: HashSet<&str> =
@@ -190,41 +199,31 @@ impl<E: KeeperEvents> Keeper<E> {
         }
         let same_errors = before.is_some_and(|before| before.errors == active.errors);
         memory.acknowledged &= !changed && same_errors;
+        memory.unannounced |= changed;
         let active = Arc::new(active);
         self.active.store(Some(Arc::clone(&active)));
         self.events.reloaded(&active, took);
-        changed
     }
 
     /// Tells Redis: the revision, if this worker saw a change first, and that it is in use here.
-    async fn tell(&self, memory: &mut Memory, current: Option<Option<String>>, changed: bool) {
+    async fn tell(&self, memory: &mut Memory, named: Named) {
         let Some(active) = self.active.load_full() else { return };
-        let Some(current) = current else {
-            memory.acknowledged = false;
-            return;
-        };
-        let mut told = true;
-        if current.as_deref() != Some(active.revision.as_str()) && !matches!(self.source, Source::Redis) {
-            if changed || current.is_none() {
-                told = announce::announce(&self.redis, &self.keys, &active.revision).await.is_ok();
-            } else {
-                memory.foreign = current;
+        let is_named = matches!(&named, Named::Revision(revision) if revision == active.revision.as_str());
+        match named {
+            Named::Unknown => {
+                memory.acknowledged = false;
+                return;
+            }
+            _ if is_named || matches!(self.source, Source::Redis) => memory.unannounced = false,
+            Named::Revision(foreign) if !memory.unannounced => memory.foreign = Some(foreign),
+            // The next poll tries again what fails.
+            Named::Nothing | Named::Revision(_) => {
+                memory.unannounced = announce::announce(&self.redis, &self.keys, &active.revision).await.is_err();
             }
         }
         if !memory.acknowledged {
             memory.acknowledged = ack::acknowledge(&self.redis, &self.keys, &self.worker, &active).await.is_ok();
         }
-        if !told {
-            memory.mark = None;
-        }
-    }
-}
-
-/// A path for messages.
-impl Source {
-    /// From a directory's path.
-    pub(crate) fn directory(path: impl Into<PathBuf>) -> Self {
-        Self::Directory(path.into())
     }
 }
 

@@ -42,11 +42,11 @@ async fn handled_events_are_audited_and_forwarded_as_the_rule_says() {
     );
     let totals: std::collections::HashMap<String, i64> = rig.query(cmd("HGETALL").arg("mutt:totals")).await;
     assert_eq!((totals["accepted"], totals["finished"], totals["alerts"]), (4, 4, 1));
-    eventually("the metrics are written", async || alerter.metric("mutt_alerter_events_processed_total", "") == 4.0)
+    eventually("the metrics are written", async || alerter.metric("mutt_alerter_events_processed_total", "") == 4)
         .await;
-    assert_eq!(alerter.metric("mutt_alerter_events_processed_total", "unhandled"), 1.0);
-    assert_eq!(alerter.metric("mutt_alerter_cache_rules_count", ""), 2.0);
-    assert_eq!(alerter.metric("mutt_alerter_processing_latency_seconds_count", ""), 4.0);
+    assert_eq!(alerter.metric("mutt_alerter_events_processed_total", "unhandled"), 1);
+    assert_eq!(alerter.metric("mutt_alerter_cache_rules_count", ""), 2);
+    assert_eq!(alerter.metric("mutt_alerter_processing_latency_seconds_count", ""), 4);
     let leftover: u64 = rig.query(cmd("EXISTS").arg("mutt:leases:alerter").arg("mutt:leases:alerter:state")).await;
     assert_eq!(leftover, 0);
     alerter.stop().unwrap();
@@ -78,10 +78,8 @@ async fn what_cannot_be_processed_becomes_a_dead_letter_with_its_reason() {
     assert!(dead[3]["detail"].as_str().unwrap().contains("timestamp"));
     assert!(dead.iter().all(|entry| entry["attempts"] == 1 && entry["dead_lettered_at"].is_string()));
     assert_eq!(rig.text("SELECT string_agg(hostname, ',') FROM event_audit_log").await, "good");
-    eventually("the metrics are written", async || {
-        alerter.metric("mutt_alerter_events_processed_total", "error") == 5.0
-    })
-    .await;
+    eventually("the metrics are written", async || alerter.metric("mutt_alerter_events_processed_total", "error") == 5)
+        .await;
 }
 
 #[tokio::test]
@@ -95,7 +93,7 @@ async fn one_meta_alert_at_exactly_the_threshold() {
     assert_eq!(rig.list("mutt:alert_queue").await.len(), 0);
     let hundredth = event("chatty", "fan 7777 of 10.9.9.9 is loud");
     let more: Vec<_> = (0..50).map(|n| event("chatty", &format!("fan {n} of 10.0.1.{n} is loud"))).collect();
-    rig.push(&[&[hundredth.clone()], &more[..]].concat()).await;
+    rig.push(&[std::slice::from_ref(&hundredth), &more[..]].concat()).await;
     rig.until_drained().await;
     let alerts = rig.list("mutt:alert_queue").await;
     assert_eq!(alerts.len(), 1, "no second one while the first blocks it");
@@ -146,7 +144,7 @@ async fn a_long_alert_queue_defers_and_loses_nothing() {
     rig.push(&[event("a", "link down"), event("b", "link down"), event("c", "link down")]).await;
     rig.until_drained().await;
     rig.push(&[event("d", "link down")]).await;
-    eventually("the alerter defers", async || alerter.metric("mutt_alerter_deferring", "") == 1.0).await;
+    eventually("the alerter defers", async || alerter.metric("mutt_alerter_deferring", "") == 1).await;
     assert_eq!(rig.query::<u64>(cmd("LLEN").arg("mutt:ingest_queue")).await, 1);
     let _: u64 = rig.query(cmd("DEL").arg("mutt:alert_queue")).await;
     rig.until_drained().await;
@@ -169,7 +167,7 @@ async fn a_storm_is_drained_by_several_lanes_and_every_event_is_audited_once() {
         "alerts and a meta-alert per host"
     );
     eventually("the gap is read after the last finish", async || {
-        alerter.metric("mutt_alerter_queue_depth", "") == 1_007.0 && alerter.metric("mutt_conservation_gap", "") == 0.0
+        alerter.metric("mutt_alerter_queue_depth", "") == 1_007 && alerter.metric("mutt_conservation_gap", "") == 0
     })
     .await;
 }

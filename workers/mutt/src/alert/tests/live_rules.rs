@@ -23,11 +23,11 @@ async fn current(rig: &Rig) -> String {
 }
 
 async fn acknowledged(rig: &Rig, revision: &Revision) -> bool {
-    let acks = wait_active(&rig.redis, &rig.keys, revision, Duration::from_secs(60)).await.unwrap();
+    let acks = wait_active(&rig.redis, &rig.keys, revision, Duration::from_mins(1)).await.unwrap();
     acks.all_active() && !acks.by_worker.is_empty()
 }
 
-async fn rules_in_use(alerter: &Running, count: f64) {
+async fn rules_in_use(alerter: &Running, count: i64) {
     eventually("so many rules are in use", async || alerter.metric("mutt_alerter_cache_rules_count", "") == count)
         .await;
 }
@@ -59,11 +59,11 @@ async fn a_change_is_published_to_workers_that_do_not_poll() {
     // MUTT 2.x publishes on the old channel with any text.
     rig.sql("INSERT INTO development_hosts VALUES ('lab')").await;
     let _: i64 = rig.query(cmd("PUBLISH").arg("cache-reload").arg("reload")).await;
-    eventually("the old channel works", async || alerter.metric("mutt_alerter_cache_dev_hosts_count", "") == 1.0).await;
+    eventually("the old channel works", async || alerter.metric("mutt_alerter_cache_dev_hosts_count", "") == 1).await;
     // SIGHUP.
     rig.sql("INSERT INTO device_teams VALUES ('sw1', 'SYSO')").await;
     alerter.reload.request();
-    eventually("a reload works", async || alerter.metric("mutt_alerter_cache_teams_count", "") == 1.0).await;
+    eventually("a reload works", async || alerter.metric("mutt_alerter_cache_teams_count", "") == 1).await;
     // A take names the revision that is current.
     rig.sql("DELETE FROM alert_rules").await;
     let deleted = load_postgres(&rig.pool).await.unwrap().revision;
@@ -78,11 +78,11 @@ async fn a_bad_rule_is_reported_and_its_last_good_form_stays() {
     rig.sql("INSERT INTO alert_rules (id, name, match_string, match_type, prod_handling, dev_handling, team_assignment) VALUES
         (1, 'good', 'flap+', 'regex', 'Ticket_only', 'Ignore', 'NETO'), (2, 'bad', '(', 'regex', 'Ticket_only', 'Ignore', 'NETO')").await;
     let alerter = rig.alerter(&[]).await;
-    rules_in_use(&alerter, 1.0).await;
+    rules_in_use(&alerter, 1).await;
     rig.sql("UPDATE alert_rules SET match_string = '[' WHERE id = 1; UPDATE alert_rules SET spec = '{\"mode\": 7}' WHERE id = 2").await;
     let revision = load_postgres(&rig.pool).await.unwrap().revision;
     assert!(acknowledged(&rig, &revision).await);
-    let acks = wait_active(&rig.redis, &rig.keys, &revision, Duration::from_secs(60)).await.unwrap();
+    let acks = wait_active(&rig.redis, &rig.keys, &revision, Duration::from_mins(1)).await.unwrap();
     let ack = acks.by_worker.values().next().unwrap();
     let errors: Vec<(&str, bool)> =
         ack.errors.iter().map(|error| (error.rule.as_str(), error.last_good_in_use)).collect();
@@ -111,7 +111,7 @@ async fn rules_from_redis_end_to_end() {
     let _: () = rig.query(cmd("SET").arg(rig.keys.rules_bundle(&"0".repeat(64))).arg("{\"rules\":[]}")).await;
     let _: () = rig.query(cmd("SET").arg("mutt:rules:current").arg("0".repeat(64))).await;
     alerter.reload.request();
-    eventually("the bundle is refused", async || alerter.metric("mutt_alerter_cache_reload_failures_total", "") >= 1.0)
+    eventually("the bundle is refused", async || alerter.metric("mutt_alerter_cache_reload_failures_total", "") >= 1)
         .await;
     rig.push(&[event("core-2", "two")]).await;
     rig.until(&format!("{rows} WHERE hostname = 'core-2'"), "core-2 Page_only netops/a").await;
@@ -133,18 +133,17 @@ async fn rules_from_files_end_to_end() {
         "apiVersion: mutt.dev/v1alpha1\nkind: MuttPipeline\nmetadata: {name: core}\nspec: {developmentHosts: [lab-1], teams: [{team: SYSO, hosts: [sw1]}]}\n",
     );
     let alerter = rig.alerter(&[("RULES_SOURCE", "dir"), ("RULES_DIR", dir.path().to_str().unwrap())]).await;
-    rules_in_use(&alerter, 1.0).await;
-    assert_eq!(alerter.metric("mutt_alerter_cache_dev_hosts_count", ""), 1.0);
+    rules_in_use(&alerter, 1).await;
+    assert_eq!(alerter.metric("mutt_alerter_cache_dev_hosts_count", ""), 1);
     write("b.yaml", &serde_json::to_string(&alert_rule("b", "two")).unwrap());
-    rules_in_use(&alerter, 2.0).await;
+    rules_in_use(&alerter, 2).await;
     // A broken file takes out nothing that was good before.
     write("b.yaml", "kind: [");
-    eventually("the fault is reported", async || alerter.metric("mutt_alerter_cache_rule_errors_count", "") == 1.0)
-        .await;
+    eventually("the fault is reported", async || alerter.metric("mutt_alerter_cache_rule_errors_count", "") == 1).await;
     rig.push(&[event("core-1", "two"), event("lab-1", "one")]).await;
     rig.until_drained().await;
     let rows = "SELECT string_agg(concat_ws(' ', hostname, handling_decision, rule_name), ', ' ORDER BY id) FROM event_audit_log";
     assert_eq!(rig.text(rows).await, "core-1 Page_only netops/b, lab-1 Ignore netops/a");
     std::fs::remove_file(dir.path().join("b.yaml")).unwrap();
-    rules_in_use(&alerter, 1.0).await;
+    rules_in_use(&alerter, 1).await;
 }

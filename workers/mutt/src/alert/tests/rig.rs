@@ -20,7 +20,7 @@ use crate::settings::{AlerterSettings, Origin, Vars};
 use crate::worker::{Context, Fatal, Reload, ReloadTrigger, Shutdown, ShutdownTrigger, single_threaded};
 
 /// The machine may be loaded; a condition that never comes fails all the same.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Servers and clients of one test.
 pub(super) struct Rig {
@@ -48,10 +48,10 @@ impl Running {
     }
 
     /// The sum of a metric over its labels that contain `label`.
-    pub(super) fn metric(&self, name: &str, label: &str) -> f64 {
+    pub(super) fn metric(&self, name: &str, label: &str) -> i64 {
         let text = crate::telemetry::exposition(&self.registry);
         let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).map(|value| value as i64).sum()
     }
 
     /// Whether `/ready` answers 200.
