@@ -239,6 +239,22 @@ async fn the_breaker_opens_probes_once_over_all_workers_and_closes() {
 }
 
 #[tokio::test]
+async fn a_state_that_another_version_left_counts_as_closed() {
+    let bench = Bench::new().await;
+    let queue = bench.worker("w");
+    for (part, value) in [("state", "open"), ("failures", "many"), ("opened_at", "2025-01-01"), ("epoch", "x")] {
+        bench.command::<String>(&["SET", &bench.keys.breaker(part), value]).await;
+    }
+    bench.push("{\"a\":1}").await;
+    bench.push("{\"a\":2}").await;
+    let policy = BreakerPolicy { threshold: 1, timeout: LONG };
+    let taken = take(&queue, 2, &TakeTerms { breaker: policy, ..terms() }).await;
+    assert_eq!(taken.alerts.len(), 2);
+    let reply = queue.finish(&[failed(&taken.alerts[0], LONG)], policy).await.unwrap();
+    assert_eq!((reply.breaker.state, reply.breaker.failures), (BreakerState::Open, 1));
+}
+
+#[tokio::test]
 async fn a_probe_whose_sender_dies_is_followed_by_another() {
     let bench = Bench::new().await;
     let queue = bench.worker("w");

@@ -73,6 +73,8 @@ impl Second {
         tasks.spawn(pulse(redis.clone(), redis_state.clone()));
         tasks.spawn(read(redis, keys, metrics, live, live::from_settings(&settings), redis_state));
         tokio::select! {
+            // First, since the ports' tasks end by it too.
+            biased;
             () = end.requested() => {}
             ended = tasks.join_next() => tracing::error!(?ended, "a task of the second thread ended"),
         }

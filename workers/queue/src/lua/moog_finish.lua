@@ -22,7 +22,9 @@ local function int(number) return string.format('%.0f', number) end
 local function has(flags, flag) return flags % (2 * flag) >= flag end
 
 local breaker = redis.call('MGET', state_key, failures_key, epoch_key)
-local state, failures, epoch = breaker[1] or 'CLOSED', tonumber(breaker[2] or '0'), tonumber(breaker[3] or '0')
+local function number(text) return tonumber(text or '0') or 0 end
+local state = (breaker[1] == 'OPEN' or breaker[1] == 'HALF_OPEN') and breaker[1] or 'CLOSED'
+local failures, epoch = number(breaker[2]), number(breaker[3])
 local entered, owned = {}, {}
 
 local function enter(new_state, new_failures)
@@ -42,7 +44,8 @@ local function judge(verdict, of_epoch, flags, ms)
       failures = 0
       redis.call('SET', failures_key, '0')
     elseif verdict == 'bad' then
-      failures = redis.call('INCR', failures_key)
+      failures = failures + 1
+      redis.call('SET', failures_key, int(failures))
       if failures >= threshold then enter('OPEN', failures) end
     end
   elseif state == 'HALF_OPEN' and probe then

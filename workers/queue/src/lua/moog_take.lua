@@ -29,8 +29,10 @@ local now = math.floor(now_us / 1000)
 local function int(number) return string.format('%.0f', number) end
 
 local breaker = redis.call('MGET', KEYS[8], KEYS[9], KEYS[10], KEYS[11])
-local state, failures = breaker[1] or 'CLOSED', tonumber(breaker[2] or '0')
-local opened_at, epoch = tonumber(breaker[3] or '0'), tonumber(breaker[4] or '0')
+-- What an operator or another version left there counts as closed, never as stuck.
+local function number(text) return tonumber(text or '0') or 0 end
+local state = (breaker[1] == 'OPEN' or breaker[1] == 'HALF_OPEN') and breaker[1] or 'CLOSED'
+local failures, opened_at, epoch = number(breaker[2]), number(breaker[3]), number(breaker[4])
 local transition, flags, pause_epoch = '', 0, 0
 
 local function answer(status, wait, bodies)
