@@ -56,12 +56,22 @@ fn masked_bytes(message: &str) -> Vec<u8> {
             masked.push(mask);
             at += length;
         } else {
-            let length = run(&text[at..], u8::is_ascii_alphabetic).max(1);
-            masked.extend_from_slice(&text[at..at + length]);
-            at += length;
+            let plain = 1 + plain_after(text, at);
+            masked.extend_from_slice(&text[at..at + plain]);
+            at += plain;
         }
     }
     masked
+}
+
+/// How many bytes behind a position certainly begin no masked text.
+fn plain_after(text: &[u8], at: usize) -> usize {
+    let may_begin = |pair: &[u8]| match pair[1] {
+        b'0'..=b'9' | b':' => true,
+        b'a'..=b'f' | b'A'..=b'F' => !pair[0].is_ascii_alphanumeric(),
+        _ => false,
+    };
+    text[at..].windows(2).position(may_begin).unwrap_or(text.len() - at - 1)
 }
 
 /// What stands for the text at a position, if it is masked, and how many bytes it stands for.

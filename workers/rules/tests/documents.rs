@@ -86,6 +86,30 @@ fn lists_and_objects_from_a_cluster_are_read() {
 }
 
 #[test]
+fn large_and_hostile_files_end() {
+    let rule = |number: usize| {
+        format!(
+            "{{\"apiVersion\": \"mutt.dev/v1alpha1\", \"kind\": \"AlertRule\", \"metadata\": {{\"name\": \"r{number}\"}}, \"spec\": \
+         {{\"match\": {{\"message\": {{\"contains\": \"x\"}}}}, \"handling\": {{\"production\": \"a\", \"development\": \"b\"}}, \"team\": \"T\"}}}}"
+        )
+    };
+    let list: Vec<String> = (0..5_000).map(rule).collect();
+    let list = format!("{{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{}]}}", list.join(","));
+    assert_eq!(parse_documents(&list, "-").unwrap().len(), 5_000);
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d]\n";
+    for text in [
+        "[".repeat(100_000),
+        "{a: ".repeat(5_000),
+        "- ".repeat(5_000),
+        bomb.to_owned(),
+        "\0".to_owned(),
+        "a: \u{1}".to_owned(),
+    ] {
+        assert!(parse_documents(&text, "-").is_err());
+    }
+}
+
+#[test]
 fn all_faults_are_told_at_once_with_their_places() {
     let text = r"apiVersion: mutt.dev/v1alpha1
 kind: AlertRule

@@ -216,7 +216,7 @@ impl Reader<'_> {
         };
         for (index, item) in items.into_iter().enumerate() {
             let prefix = format!("{prefix}{index}]");
-            let part = positions.iter().filter_map(|(path, position)| {
+            let part = positions.range(prefix.clone()..).map_while(|(path, position)| {
                 let rest = path.strip_prefix(&prefix)?;
                 Some((rest.strip_prefix('.').unwrap_or(rest).to_owned(), *position))
             });

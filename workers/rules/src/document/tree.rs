@@ -11,6 +11,9 @@ pub(super) type Position = (usize, usize);
 /// Position of each field by its path, like `spec.match.hosts[2]`; the document itself is the empty path.
 pub(super) type Positions = BTreeMap<String, Position>;
 
+/// Levels of nesting.
+const DEPTH_MAX: usize = 24;
+
 /// A document read into plain JSON values: the same types as Kubernetes sees, so that what works here works there.
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -24,7 +27,16 @@ impl Tree {
         let place = |location: serde_saphyr::Location| {
             ((location.line() as usize).max(1) + first_line - 1, (location.column() as usize).max(1))
         };
-        let options = serde_saphyr::options! { with_snippet: false };
+        let options = serde_saphyr::options! {
+            with_snippet: false,
+            // A list of 10,000 rules is one document; an object from a cluster is about 12 levels deep, and each takes stack.
+            budget: serde_saphyr::budget! {
+                max_events: 8_000_000,
+                max_nodes: 4_000_000,
+                max_depth: DEPTH_MAX,
+                flow_nesting_limit: DEPTH_MAX,
+            },
+        };
         let node: Node = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
             let position = error.location().map_or((first_line, 1), place);
             (position, message(&error))
