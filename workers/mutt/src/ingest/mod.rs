@@ -33,6 +33,7 @@ use mutt_queue::{Ack as QueueAck, Pusher, Redis, WorkerId};
 use mutt_secrets::{SecretName, Secrets};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::connect;
 use crate::server::{Health, Limits, Peer, Tls, bind, serve};
@@ -102,7 +103,11 @@ async fn run_on(listener: TcpListener, settings: IngestorSettings, context: Cont
         () = draining => Ok(()),
     };
     end_commits.request();
-    committing.await.map_err(|error| Fatal::failed("the group commit ended early", error))?;
+    if let Ok(ended) = timeout(LAST_PUSHES, committing).await {
+        ended.map_err(|error| Fatal::failed("the group commit ended early", error))?;
+    } else {
+        tracing::warn!("a push is still without an answer; nobody waits for it any more");
+    }
     served
 }
 

@@ -8,7 +8,7 @@ mod report;
 mod tests;
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -136,7 +136,7 @@ async fn send_file(
     args: &SendArgs,
     template: &Template,
     poster: &Poster,
-    path: &PathBuf,
+    path: &Path,
     shutdown: &Shutdown,
 ) -> Result<Report, Fatal> {
     let mut input = Input::open(path)?;
