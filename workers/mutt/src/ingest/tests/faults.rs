@@ -50,7 +50,8 @@ async fn a_full_redis_is_a_known_refusal() {
 async fn a_lost_answer_is_looked_up() {
     let redis = RedisServer::start().await.unwrap();
     let proxy = FaultProxy::start(redis.port()).await.unwrap();
-    let ingestor = Ingestor::start(proxy.port(), &[]).await;
+    // Long enough to find out what happened on a busy machine.
+    let ingestor = Ingestor::start(proxy.port(), &[("INGEST_PUSH_TIMEOUT", "60")]).await;
     assert_eq!(ingestor.post(GOOD).await.status, 200);
     let mut accepted = 1;
     for attempt in 0..5 {
