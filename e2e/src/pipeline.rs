@@ -1,6 +1,6 @@
 //! A private Redis, a database and a webhook, and the settings with which roles use them.
 
-use mutt_servers::{PostgresServer, RedisOptions, RedisServer, Webhook};
+use mutt_servers::{PostgresOptions, PostgresServer, RedisOptions, RedisServer, Webhook};
 
 use crate::{Role, RoleProcess, Sender, output_of};
 
@@ -37,19 +37,25 @@ impl Pipeline {
     pub async fn start_with(redis: RedisOptions) -> Self {
         let server = PostgresServer::shared().await.unwrap();
         let database_url = server.fresh_database().await.unwrap();
-        Self::assemble(redis, Postgres::Shared(server), database_url).await
+        let webhook = Webhook::start().await.unwrap();
+        Self::assemble(redis, webhook, Postgres::Shared(server), database_url).await
     }
 
     /// As [`Self::start`], with a PostgreSQL of its own that the test may stop.
     pub async fn start_with_own_postgres() -> Self {
-        let server = PostgresServer::start().await.unwrap();
-        let database_url = server.fresh_database().await.unwrap();
-        Self::assemble(RedisOptions::new(), Postgres::Own(Box::new(server)), database_url).await
+        let webhook = Webhook::start().await.unwrap();
+        Self::start_on(RedisOptions::new(), PostgresOptions::new(), webhook).await
     }
 
-    async fn assemble(redis: RedisOptions, postgres: Postgres, database_url: String) -> Self {
+    /// As [`Self::start`], with options for all servers.
+    pub async fn start_on(redis: RedisOptions, postgres: PostgresOptions, webhook: Webhook) -> Self {
+        let server = postgres.start().await.unwrap();
+        let database_url = server.fresh_database().await.unwrap();
+        Self::assemble(redis, webhook, Postgres::Own(Box::new(server)), database_url).await
+    }
+
+    async fn assemble(redis: RedisOptions, webhook: Webhook, postgres: Postgres, database_url: String) -> Self {
         let redis = redis.start().await.unwrap();
-        let webhook = Webhook::start().await.unwrap();
         let settings = [
             ("REDIS_URL", redis.url()),
             ("DATABASE_URL", database_url.clone()),

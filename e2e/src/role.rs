@@ -52,6 +52,7 @@ pub struct RoleProcess {
     role: Role,
     child: ManagedChild,
     log: PathBuf,
+    scheme: &'static str,
     health_port: u16,
     metrics_port: u16,
     _directory: tempfile::TempDir,
@@ -66,6 +67,8 @@ impl RoleProcess {
         let health_port: u16 = given(health).unwrap_or_else(|| free_port().unwrap());
         let metrics_port: u16 =
             if health == metrics { health_port } else { given(metrics).unwrap_or_else(|| free_port().unwrap()) };
+        let has_tls = environment.iter().any(|(name, _)| name == "SERVER_TLS_CERT_PATH");
+        let scheme = if has_tls { "https" } else { "http" };
         let mut environment = environment.to_vec();
         environment.push((health.to_owned(), health_port.to_string()));
         environment.push((metrics.to_owned(), metrics_port.to_string()));
@@ -77,7 +80,7 @@ impl RoleProcess {
         let mut command = binary::command(&[role.command()], &environment);
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
         let child = ManagedChild::spawn(command, Signal::KILL).unwrap();
-        Self { role, child, log, health_port, metrics_port, _directory: directory }
+        Self { role, child, log, scheme, health_port, metrics_port, _directory: directory }
     }
 
     /// The role.
@@ -85,9 +88,9 @@ impl RoleProcess {
         self.role
     }
 
-    /// `http://127.0.0.1:<port>` of the port that answers `/ready` (and of the API, where the role has one).
+    /// `http://127.0.0.1:<port>` (https where TLS is set) of the port that answers `/ready` (and of the API, where the role has one).
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.health_port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.health_port)
     }
 
     /// The port of [`Self::url`].
@@ -131,7 +134,7 @@ impl RoleProcess {
 
     /// Sum of a metric over its label sets, 0 when it is not there. `labels` must all appear, as `status="fail"`.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let url = format!("http://127.0.0.1:{}/metrics", self.metrics_port);
+        let url = format!("{}://127.0.0.1:{}/metrics", self.scheme, self.metrics_port);
         let Ok(answer) = client().get(url).send().await else { return 0.0 };
         let text = answer.text().await.unwrap_or_default();
         let lines = text.lines().filter(|line| {

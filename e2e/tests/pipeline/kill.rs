@@ -43,6 +43,12 @@ async fn fifty_kills_lose_nothing_and_audit_nothing_twice() {
     let accepted = load.stop().await;
     assert!(accepted.len() > KILLS, "hardly any load: {} events", accepted.len());
     ledger::prove(&pipeline, &accepted).await;
+    // Workers[1] is an alerter: what it computes from the totals in Redis must say the same.
+    eventually("totals that add up", async || {
+        workers[1].metric("mutt_alerter_cache_rules_count", &[]).await > 1.5
+            && workers[1].metric("mutt_conservation_gap", &[]).await.abs() < 0.5
+    })
+    .await;
     drain(workers).await;
 }
 

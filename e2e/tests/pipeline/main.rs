@@ -8,5 +8,7 @@ mod garbage;
 mod kill;
 mod ledger;
 mod load;
+mod rules;
 mod settings;
+mod tls;
 mod webhook;

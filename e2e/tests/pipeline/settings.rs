@@ -57,3 +57,15 @@ async fn check_accepts_good_settings_and_opens_nothing() {
     let output = output_of(&["ingestor", "--check"], &good).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[tokio::test]
+async fn mutt_dev_checks_the_settings_of_all_roles_before_it_starts_anything() {
+    let bad =
+        environment(&[("MAX_INGEST_QUEUE_SIZE", "many"), ("UNHANDLED_THRESHOLD", "few"), ("MOOG_MAX_RETRIES", "x")]);
+    let output = output_of(&["dev", "--ports", "free"], &bad).await;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(64), "{text}");
+    for (name, _) in &bad {
+        assert!(text.contains(name), "{name} is not named in: {text}");
+    }
+}

@@ -10,6 +10,7 @@ mod process;
 mod proxy;
 mod redis;
 mod resp;
+mod tls;
 mod webhook;
 
 pub use directory::sweep_abandoned;
@@ -18,6 +19,7 @@ pub use ports::free_port;
 pub use postgres::{PostgresOptions, PostgresServer};
 pub use process::{ManagedChild, find_program};
 pub use proxy::{Fault, FaultProxy};
-pub use redis::{RedisOptions, RedisServer, TlsFiles};
+pub use redis::{RedisOptions, RedisServer};
 pub use resp::Reply;
+pub use tls::TlsFiles;
 pub use webhook::{Answer, Received, Webhook};

@@ -3,7 +3,10 @@
 use std::{
     fmt::Write as _,
     fs, io,
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
@@ -16,7 +19,9 @@ use std::{
 use rustix::process::Signal;
 use tokio::sync::OnceCell;
 
-use crate::{ManagedChild, ServerError, directory::ServerDirectory, find_program, free_port, process::log_tail};
+use crate::{
+    ManagedChild, ServerError, TlsFiles, directory::ServerDirectory, find_program, free_port, process::log_tail,
+};
 
 /// Owner of the cluster and of its databases.
 const USER: &str = "mutt";
@@ -34,6 +39,7 @@ static SHARED: OnceCell<PostgresServer> = OnceCell::const_new();
 #[derive(Debug, Clone, Default)]
 pub struct PostgresOptions {
     durable: bool,
+    tls: Option<TlsFiles>,
     settings: Vec<(String, String)>,
 }
 
@@ -47,6 +53,13 @@ impl PostgresOptions {
     #[must_use]
     pub fn durable(mut self) -> Self {
         self.durable = true;
+        self
+    }
+
+    /// Lets clients use TLS (those that do not may still come).
+    #[must_use]
+    pub fn tls(mut self, files: TlsFiles) -> Self {
+        self.tls = Some(files);
         self
     }
 
@@ -288,7 +301,7 @@ impl PostgresServer {
             fs::create_dir(&data)?;
             self.run_as.own(&data)?;
             fs::write(&password_file, "")?;
-            fs::set_permissions(&password_file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            fs::set_permissions(&password_file, PermissionsExt::from_mode(0o600))?;
             fs::write(&password_file, &self.password)?;
             self.run_as.own(&password_file)
         };
@@ -306,6 +319,10 @@ impl PostgresServer {
         if !options.durable {
             configuration.push_str("fsync = off\nfull_page_writes = off\nsynchronous_commit = off\n");
         }
+        if let Some(tls) = &options.tls {
+            self.copy_certificate(tls).map_err(ServerError::io("copy the certificate"))?;
+            configuration.push_str("ssl = on\n");
+        }
         for (name, value) in &options.settings {
             let _ = writeln!(configuration, "{name} = '{}'", value.replace('\'', "''"));
         }
@@ -313,6 +330,17 @@ impl PostgresServer {
         let append =
             || io::Write::write_all(&mut fs::File::options().append(true).open(&file)?, configuration.as_bytes());
         append().map_err(ServerError::io("write postgresql.conf"))
+    }
+
+    /// PostgreSQL takes only a key that it owns and nobody else may read; the names are its defaults.
+    fn copy_certificate(&self, tls: &TlsFiles) -> io::Result<()> {
+        for (from, name) in [(&tls.certificate, "server.crt"), (&tls.key, "server.key")] {
+            let to = self.data().join(name);
+            fs::copy(from, &to)?;
+            fs::set_permissions(&to, PermissionsExt::from_mode(0o600))?;
+            self.run_as.own(&to)?;
+        }
+        Ok(())
     }
 
     async fn launch(&self) -> Result<(), ServerError> {

@@ -10,7 +10,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    ManagedChild, Reply, ServerError, directory::ServerDirectory, find_program, free_port, process::log_tail,
+    ManagedChild, Reply, ServerError, TlsFiles, directory::ServerDirectory, find_program, free_port, process::log_tail,
     resp::Connection,
 };
 
@@ -19,17 +19,6 @@ const PROGRAM: &str = "redis-server";
 const READY_MAX: Duration = Duration::from_mins(1);
 /// Another process may take the port between the choice and the start.
 const START_TRIES: usize = 5;
-
-/// Certificate, key and CA of a TLS listener, as PEM files.
-#[derive(Debug, Clone)]
-pub struct TlsFiles {
-    /// The server's certificate chain.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-    /// The CA that signed it.
-    pub ca: PathBuf,
-}
 
 /// How to start a Redis. The default: AOF everysec, no password, no maxmemory, no TLS.
 #[derive(Debug, Clone, Default)]

@@ -15,11 +15,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, StatusCode, body::Incoming, header, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::{Notify, oneshot},
 };
 
-use crate::ServerError;
+use tokio_rustls::TlsAcceptor;
+
+use crate::{ServerError, TlsFiles};
 
 /// What the receiver does with a request.
 #[derive(Debug, Clone)]
@@ -120,6 +123,7 @@ impl State {
 #[derive(Debug)]
 pub struct Webhook {
     address: SocketAddr,
+    is_tls: bool,
     state: Arc<State>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -140,6 +144,20 @@ impl Webhook {
     /// # Errors
     /// When the port is taken or no thread is to be had.
     pub async fn start_on(port: u16) -> Result<Self, ServerError> {
+        Self::launch(port, None).await
+    }
+
+    /// Starts one with TLS on a free port; its URL says `localhost`.
+    ///
+    /// # Errors
+    /// When the files are no good, or no port or thread is to be had.
+    pub async fn start_tls(files: &TlsFiles) -> Result<Self, ServerError> {
+        let port = crate::free_port().map_err(ServerError::io("find a free port"))?;
+        Self::launch(port, Some(files.acceptor()?)).await
+    }
+
+    async fn launch(port: u16, tls: Option<TlsAcceptor>) -> Result<Self, ServerError> {
+        let is_tls = tls.is_some();
         let io = || ServerError::io(format!("listen on 127.0.0.1:{port}"));
         let listener = std::net::TcpListener::bind(("127.0.0.1", port)).map_err(io())?;
         listener.set_nonblocking(true).map_err(io())?;
@@ -162,18 +180,21 @@ impl Webhook {
                 runtime.block_on(async move {
                     let _ = ready.send(());
                     tokio::select! {
-                        () = serve(listener, shared) => {}
+                        () = serve(listener, shared, tls) => {}
                         _ = stopped => {}
                     }
                 });
             })
             .map_err(io())?;
         is_ready.await.map_err(|_| ServerError::NotRunning("the webhook receiver"))?;
-        Ok(Self { address, state, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, is_tls, state, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// `http://127.0.0.1:<port>/`.
+    /// `http://127.0.0.1:<port>/`, with TLS `https://localhost:<port>/`.
     pub fn url(&self) -> String {
+        if self.is_tls {
+            return format!("https://localhost:{}/", self.port());
+        }
         format!("http://{}/", self.address)
     }
 
@@ -280,7 +301,7 @@ impl Drop for Webhook {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
+async fn serve(listener: std::net::TcpListener, state: Arc<State>, tls: Option<TlsAcceptor>) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -289,13 +310,21 @@ async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
         };
         let _ = stream.set_nodelay(true);
         let state = Arc::clone(&state);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| handle(Arc::clone(&state), request));
-            // A sender that goes away, or an `Answer::Close`, ends the connection with an error: not ours.
-            let _ =
-                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
-        });
+        match tls.clone() {
+            None => drop(tokio::spawn(connection(stream, state))),
+            Some(tls) => drop(tokio::spawn(async move {
+                if let Ok(stream) = tls.accept(stream).await {
+                    connection(stream, state).await;
+                }
+            })),
+        }
     }
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, state: Arc<State>) {
+    let service = service_fn(move |request| handle(Arc::clone(&state), request));
+    // A sender that goes away, or an `Answer::Close`, ends the connection with an error: not ours.
+    let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// Makes hyper close the connection without an answer.

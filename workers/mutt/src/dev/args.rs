@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::settings::Role;
-
 /// A role that `mutt dev` can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "lower")]
@@ -24,16 +22,6 @@ impl DevRole {
             Self::Alerter => "alerter",
             Self::Forwarder => "forwarder",
             Self::Webui => "webui",
-        }
-    }
-
-    /// The role as settings know it.
-    pub(crate) const fn role(self) -> Role {
-        match self {
-            Self::Ingestor => Role::Ingestor,
-            Self::Alerter => Role::Alerter,
-            Self::Forwarder => Role::Forwarder,
-            Self::Webui => Role::WebUi,
         }
     }
 

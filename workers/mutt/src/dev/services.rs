@@ -75,13 +75,6 @@ impl Services {
         }
     }
 
-    /// Process ids of the private servers, for people.
-    pub(super) fn describe(&self) -> Vec<(&'static str, u32)> {
-        let redis = self.redis.as_ref().and_then(RedisServer::pid).map(|pid| ("redis-server", pid));
-        let postgres = self.postgres.as_ref().and_then(PostgresServer::pid).map(|pid| ("postgres", pid));
-        redis.into_iter().chain(postgres).collect()
-    }
-
     /// Stops everything in order.
     pub(super) async fn stop(self) {
         const GRACE: Duration = Duration::from_secs(10);
