@@ -4,16 +4,20 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::{Router, routing::post};
 use mutt_queue::dlq::{Dlq, Dlqs, Filter, Treatment};
 use mutt_queue::envelope::Envelope;
 use mutt_queue::{Keys, Redis, RedisSettings, Totals, redis, totals};
 use mutt_servers::{Answer, Fault, FaultProxy, Received, RedisServer, Webhook, free_port};
 use prometheus::Registry;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::sync::oneshot;
 
-use crate::settings::{ForwarderSettings, Origin, Vars, read_secrets};
+use crate::server::{Limits, Tls, serve_router};
+use crate::settings::{ForwarderSettings, Origin, ServerTls, Vars, read_secrets};
 use crate::worker::{Context, Fatal, Reload, ReloadTrigger, Shutdown, ShutdownTrigger, single_threaded};
 
 const LIMIT: Duration = Duration::from_mins(2);
@@ -455,4 +459,56 @@ async fn lost_answers_of_redis_and_its_restart_neither_lose_nor_double_an_alert(
     assert_eq!(rig.delivered(), ids(0..300));
     assert_eq!(rig.webhook.requests(), 300, "a lost answer is asked for again, not done again");
     forwarder.stop().await;
+}
+
+/// A CA, and files of a certificate that it signed for 127.0.0.1.
+fn certificates(directory: &std::path::Path) -> ServerTls {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_certificate = ca.self_signed(&ca_key).unwrap();
+    let issuer = Issuer::new(ca, ca_key);
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let file = |name: &str, text: String| {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    file("ca.pem", ca_certificate.pem());
+    ServerTls {
+        certificate: file("server.crt", certificate.pem()),
+        key: file("server.key", key.serialize_pem()),
+        client_ca: None,
+    }
+}
+
+#[tokio::test]
+async fn over_tls_only_a_receiver_that_the_given_ca_vouches_for_gets_alerts() {
+    let rig = Rig::new().await;
+    let (good, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let tls = Tls::load(&certificates(good.path())).unwrap();
+    certificates(other.path());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://127.0.0.1:{}/events", listener.local_addr().unwrap().port());
+    let (_end, ending) = Shutdown::channel();
+    let got = Arc::new(AtomicUsize::new(0));
+    let counted = got.clone();
+    let router = Router::new().route("/events", post(async move || drop(counted.fetch_add(1, Ordering::SeqCst))));
+    let server = tokio::spawn(serve_router(listener, Some(tls), Limits::default(), ending, router));
+    rig.push_alerts(0..1).await;
+    let ca = |directory: &tempfile::TempDir| directory.path().join("ca.pem").to_str().unwrap().to_owned();
+    let wrong = [("MOOG_WEBHOOK_URL", url.as_str()), ("MOOG_CA_CERT_PATH", &ca(&other)), ("MOOG_MAX_RETRIES", "0")];
+    let forwarder = rig.forwarder(&wrong);
+    rig.until_settled().await;
+    forwarder.stop().await;
+    let letters = rig.letters().await;
+    assert_eq!((letters.len(), got.load(Ordering::SeqCst)), (1, 0));
+    assert!(detail(&letters[0]).1.contains("certificate"), "{letters:?}");
+    let forwarder = rig.forwarder(&[("MOOG_WEBHOOK_URL", url.as_str()), ("MOOG_CA_CERT_PATH", &ca(&good))]);
+    rig.push_alerts(1..3).await;
+    rig.until_settled().await;
+    assert_eq!(got.load(Ordering::SeqCst), 2);
+    forwarder.stop().await;
+    server.abort();
 }
