@@ -25,6 +25,8 @@ pub struct Outbox {
     pub unhandled: Vec<UnhandledGroup>,
     /// Documents for `dlq:alerter`.
     pub dead_letters: Vec<Json>,
+    /// Documents for `dlq:dead`: events that were replayed [`crate::envelope::REPLAYS_MAX`] times in vain.
+    pub last_letters: Vec<Json>,
 }
 
 /// Unhandled events of one host with one signature.
@@ -99,18 +101,20 @@ impl Leases {
             &self.keys.totals,
             &self.keys.alert_queue,
             &self.keys.dlq_alerter,
+            &self.keys.dlq_dead,
         ];
         for (counter, triggered) in counters.iter().zip(&triggered) {
             keys.extend([counter.as_str(), triggered.as_str()]);
         }
-        let documents = || outbox.alerts.iter().chain(&outbox.dead_letters);
-        let arguments = 7 + documents().count() + 2 * outbox.unhandled.len();
+        let documents = || outbox.alerts.iter().chain(&outbox.dead_letters).chain(&outbox.last_letters);
+        let arguments = 8 + documents().count() + 2 * outbox.unhandled.len();
         let mut call = FINISH.call_sized(&keys, arguments, documents().map(Bytes::len).sum());
         call.arg(lease.member())
             .arg(lease.batch.to_string())
             .arg(outbox.events)
             .arg(outbox.alerts.len())
             .arg(outbox.dead_letters.len())
+            .arg(outbox.last_letters.len())
             .arg(limits.expiry_s.max(1))
             .arg(limits.threshold.max(1));
         for document in documents() {

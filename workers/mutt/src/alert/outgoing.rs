@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use mutt_queue::envelope::{self, Kind};
+use mutt_queue::envelope::{self, Kind, Object, REPLAYS_MAX};
 use mutt_queue::{BatchId, Json, MetaWanted, UnhandledLimits};
 use mutt_rules::AlertSeverity;
 use uuid::Uuid;
@@ -25,7 +25,7 @@ pub(crate) fn queue_outbox<E: AsRef<[u8]>>(
     outbox: &Outbox,
     alerts: Option<Vec<Json>>,
 ) -> mutt_queue::Outbox {
-    let dead_letters = if outbox.dead.is_empty() { Vec::new() } else { dead_letters(elements, outbox) };
+    let (last_letters, dead_letters) = dead_letters(elements, outbox);
     let unhandled = outbox.groups.iter().map(|group| mutt_queue::UnhandledGroup {
         host: group.host.clone(),
         signature: group.signature.clone(),
@@ -36,6 +36,7 @@ pub(crate) fn queue_outbox<E: AsRef<[u8]>>(
         alerts: alerts.unwrap_or_else(|| alerts_again(batch, elements, outbox)),
         unhandled: unhandled.collect(),
         dead_letters,
+        last_letters,
     }
 }
 
@@ -135,13 +136,37 @@ pub(crate) fn meta_alert<E: AsRef<[u8]>>(
     out.into()
 }
 
-fn dead_letters<E: AsRef<[u8]>>(elements: &[E], outbox: &Outbox) -> Vec<Json> {
+/// Dead letters of a batch: those that were replayed in vain as often as is sensible, and the others.
+fn dead_letters<E: AsRef<[u8]>>(elements: &[E], outbox: &Outbox) -> (Vec<Json>, Vec<Json>) {
+    if outbox.dead.is_empty() {
+        return (Vec::new(), Vec::new());
+    }
     let now = format!("{:.6}", jiff::Timestamp::now());
-    let entries = outbox.dead.iter().filter_map(|entry| Some((elements.get(entry.element as usize)?, entry)));
-    entries
-        .map(|(element, entry)| {
-            let attempts = u64::from(entry.attempts);
-            envelope::build(Kind::Event, element.as_ref(), &entry.reason, &entry.detail, attempts, &now).into()
-        })
-        .collect()
+    let (mut last, mut others) = (Vec::new(), Vec::new());
+    for entry in &outbox.dead {
+        let Some(element) = elements.get(entry.element as usize) else { continue };
+        let text = std::str::from_utf8(element.as_ref()).ok();
+        let replayed = text.and_then(Object::parse).is_some_and(|object| object.replays() >= REPLAYS_MAX);
+        let attempts = u64::from(entry.attempts);
+        let letter = envelope::build(Kind::Event, element.as_ref(), &entry.reason, &entry.detail, attempts, &now);
+        if replayed { &mut last } else { &mut others }.push(letter.into());
+    }
+    (last, others)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::audit::DeadEntry;
+
+    #[test]
+    fn an_event_replayed_three_times_in_vain_goes_to_the_last_queue() {
+        let elements = [r#"{"a":1,"_replays":2}"#, r#"{"a":2,"_replays":3}"#, "no JSON"];
+        let entry = |element| DeadEntry { element, reason: "missing_field".into(), detail: String::new(), attempts: 1 };
+        let outbox = Outbox { dead: (0..3).map(entry).collect(), ..Outbox::default() };
+        let made = queue_outbox(BatchId::new(), &elements, &outbox, None);
+        assert_eq!((made.events, made.dead_letters.len(), made.last_letters.len()), (3, 2, 1));
+        assert!(std::str::from_utf8(&made.last_letters[0]).unwrap().contains(r#""a":2"#));
+    }
 }

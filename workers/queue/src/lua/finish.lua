@@ -1,15 +1,18 @@
 #!lua flags=allow-oom
 -- Ends a batch: pushes what follows from it, counts, and drops list and lease, all or nothing.
--- KEYS list, leases, state, totals, alert_queue, dlq, then per group: counter, triggered
--- ARGV member, batch, events, alerts n, dead letters n, expiry_s, threshold,
---      alerts..., dead letters..., then per group: count, meta-alert or ''
+-- KEYS list, leases, state, totals, alert_queue, dlq, dlq:dead, then per group: counter, triggered
+-- ARGV member, batch, events, alerts n, dead letters n, those for dlq:dead n, expiry_s, threshold,
+--      alerts..., dead letters..., those for dlq:dead..., then per group: count, meta-alert or ''
 -- Returns {'done', alert queue depth, meta-alerts pushed} | {'gone'} (no such batch any more) |
 --         {'lost'} (another owner) | {'meta', group, counter before, group, counter before, ...}
-local list, leases, state, totals, alert_queue, dlq = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local list, leases, state, totals = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local alert_queue, dlq, dlq_dead = KEYS[5], KEYS[6], KEYS[7]
 local member, batch, events = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local alerts, dead, expiry, threshold = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
-local first_group = 8 + alerts + dead
-local groups = (#KEYS - 6) / 2
+local alerts, letters, last_letters = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local expiry, threshold = ARGV[7], tonumber(ARGV[8])
+local dead = letters + last_letters
+local first_group = 9 + alerts + dead
+local groups = (#KEYS - 7) / 2
 
 if not redis.call('ZSCORE', leases, member) then
   if redis.call('HEXISTS', state, batch) == 1 then return {'lost'} end
@@ -17,7 +20,7 @@ if not redis.call('ZSCORE', leases, member) then
 end
 
 -- A key of a wrong type must stop the script before its first write, not in the middle.
-for _, key in ipairs({alert_queue, dlq}) do
+for _, key in ipairs({alert_queue, dlq, dlq_dead}) do
   local kind = redis.call('TYPE', key).ok
   if kind ~= 'list' and kind ~= 'none' then
     return redis.error_reply('WRONGTYPE ' .. key .. ' is not a list')
@@ -28,7 +31,7 @@ redis.call('HGET', totals, 'finished')
 -- Look first: which groups cross the threshold with this batch?
 local counts, crossing, wanted = {}, {}, {'meta'}
 for g = 1, groups do
-  local counter, triggered = KEYS[5 + 2 * g], KEYS[6 + 2 * g]
+  local counter, triggered = KEYS[6 + 2 * g], KEYS[7 + 2 * g]
   local count, meta = tonumber(ARGV[first_group + 2 * (g - 1)]), ARGV[first_group + 2 * g - 1]
   if redis.call('EXISTS', triggered) == 0 then
     local before = tonumber(redis.call('GET', counter) or '0')
@@ -49,11 +52,12 @@ local function push(key, first, n)
     redis.call('LPUSH', key, unpack(ARGV, i, math.min(i + 499, first + n - 1)))
   end
 end
-push(alert_queue, 8, alerts)
-push(dlq, 8 + alerts, dead)
+push(alert_queue, 9, alerts)
+push(dlq, 9 + alerts, letters)
+push(dlq_dead, 9 + alerts + letters, last_letters)
 local metas = 0
 for g = 1, groups do
-  local counter, triggered = KEYS[5 + 2 * g], KEYS[6 + 2 * g]
+  local counter, triggered = KEYS[6 + 2 * g], KEYS[7 + 2 * g]
   if crossing[g] then
     redis.call('LPUSH', alert_queue, crossing[g])
     redis.call('SET', triggered, '1', 'EX', expiry)

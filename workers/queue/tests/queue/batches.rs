@@ -69,16 +69,19 @@ async fn a_finish_does_everything_once() {
     let alerter = p.alerter("a");
     let batch = take(&alerter, 3).await;
     let mut outbox = all_alerts(&batch);
-    outbox.alerts.truncate(2);
-    outbox.dead_letters.push(json(r#"{"event":2,"reason":"not_an_object"}"#));
-    assert_eq!(finish(&alerter, &batch.lease, &outbox).await, Finished::Done { alert_depth: 2, meta_alerts: 0 });
+    let text = |letter: &bytes::Bytes| String::from_utf8(letter.to_vec()).unwrap();
+    outbox.alerts.truncate(1);
+    outbox.dead_letters.push(json(r#"{"event":1,"reason":"not_an_object"}"#));
+    outbox.last_letters.push(json(r#"{"event":2,"reason":"not_an_object"}"#));
+    assert_eq!(finish(&alerter, &batch.lease, &outbox).await, Finished::Done { alert_depth: 1, meta_alerts: 0 });
     assert_eq!(finish(&alerter, &batch.lease, &outbox).await, Finished::AlreadyDone);
-    assert_eq!(p.list(&p.keys.alert_queue).await, ["0", "1"]);
-    assert_eq!(p.list(&p.keys.dlq_alerter).await.len(), 1);
+    assert_eq!(p.list(&p.keys.alert_queue).await, ["0"]);
+    assert_eq!(p.list(&p.keys.dlq_alerter).await, [text(&outbox.dead_letters[0])]);
+    assert_eq!(p.list(&p.keys.dlq_dead).await, [text(&outbox.last_letters[0])]);
     let seen = p.totals().await;
     assert_eq!(
         (seen.count(totals::FINISHED), seen.count(totals::DEAD_LETTERED), seen.count(totals::ALERTS)),
-        (2, 1, 2)
+        (1, 2, 1)
     );
     p.assert_conserved().await;
     let left: Vec<String> =
