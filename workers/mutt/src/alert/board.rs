@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use mutt_queue::{BatchId, Lease};
@@ -22,6 +23,8 @@ pub(crate) struct Board {
     pub metrics: Metrics,
     /// The rule set in use.
     pub active: Arc<ArcSwapOption<Active>>,
+    /// Start of the worker's monotonic clock, by which rules are suspended.
+    pub started: Instant,
     /// Makes the rule keeper look.
     pub triggers: Arc<Triggers>,
     held: Mutex<HashMap<BatchId, Lease>>,
@@ -37,6 +40,7 @@ impl Board {
             metrics,
             active: Arc::default(),
             triggers: Arc::default(),
+            started: Instant::now(),
             held: Mutex::default(),
         }
     }

@@ -88,6 +88,7 @@ impl Crew {
     /// A crew with nothing in flight.
     pub(crate) fn new(parts: CrewParts, settings: &crate::settings::AlerterSettings) -> Self {
         let CrewParts { board, redis, keys, leases, pool, shutdown } = parts;
+        let started = board.started;
         Self {
             doorbell: Mutex::new(Doorbell::new(&redis, keys.ingest_queue.clone())),
             board,
@@ -96,7 +97,7 @@ impl Crew {
             leases,
             pool,
             shutdown,
-            shared: Shared::new(),
+            shared: Shared::new(started),
             options: Options::from_settings(settings),
             limits: Cell::new(super::live::limits(settings)),
             default_team: settings.unhandled_default_team.clone(),

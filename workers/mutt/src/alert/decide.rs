@@ -56,12 +56,12 @@ impl Options {
 
 impl Shared {
     /// Nothing seen yet.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(started: Instant) -> Self {
         Self {
             scratch: RefCell::default(),
             signatures: RefCell::default(),
             shadow_matches: RefCell::default(),
-            started: Instant::now(),
+            started,
         }
     }
 }

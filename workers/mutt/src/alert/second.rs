@@ -180,12 +180,11 @@ pub(crate) fn describe(error: &sqlx::Error) -> String {
 async fn gauges(redis: Redis, keys: Arc<Keys>, board: Arc<Board>) {
     let mut tick = interval(GAUGES);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let started = std::time::Instant::now();
     loop {
         tick.tick().await;
         let metrics = &board.metrics;
         if let Some(active) = board.active.load_full() {
-            metrics.rules_suspended.set(active.compiled.suspended(started.elapsed().as_secs()).len() as i64);
+            metrics.rules_suspended.set(active.compiled.suspended(board.started.elapsed().as_secs()).len() as i64);
             metrics.step_limit_hits.set(active.compiled.step_limit_hits() as i64);
         }
         match Totals::read(&redis, &keys).await {

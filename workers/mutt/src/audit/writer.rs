@@ -173,11 +173,25 @@ async fn transaction(connection: &mut PgConnection, entries: &[Entry<'_>]) -> Re
 /// Sends encoded rows in pieces that are neither many system calls nor a large buffer.
 async fn copy<'a>(connection: &mut PgConnection, rows: impl Iterator<Item = &'a [u8]>) -> Result<(), sqlx::Error> {
     let mut stream = connection.copy_in_raw(COPY_STATEMENT).await?;
-    stream.send(HEADER).await?;
-    for chunk in rows.flat_map(|rows| rows.chunks(CHUNK_BYTES)) {
-        stream.send(chunk).await?;
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+    chunk.extend_from_slice(HEADER);
+    for mut rest in rows {
+        while chunk.len() + rest.len() > CHUNK_BYTES {
+            let (now, later) = rest.split_at(CHUNK_BYTES - chunk.len());
+            chunk.extend_from_slice(now);
+            stream.send(chunk.as_slice()).await?;
+            chunk.clear();
+            rest = later;
+        }
+        chunk.extend_from_slice(rest);
     }
-    stream.send(TRAILER).await?;
+    // A lone event goes in one message.
+    if chunk.len() + TRAILER.len() > CHUNK_BYTES {
+        stream.send(chunk.as_slice()).await?;
+        chunk.clear();
+    }
+    chunk.extend_from_slice(TRAILER);
+    stream.send(chunk.as_slice()).await?;
     stream.finish().await?;
     Ok(())
 }

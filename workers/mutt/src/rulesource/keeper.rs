@@ -161,7 +161,15 @@ impl<E: KeeperEvents> Keeper<E> {
                     return Ok(None);
                 }
                 memory.mark = Some(mark);
-                memory.directory.load(path).map(Some)
+                let (path, mut directory) = (path.clone(), std::mem::take(&mut memory.directory));
+                // Thousands of files take seconds to parse; leases are renewed meanwhile.
+                let parsed = tokio::task::spawn_blocking(move || {
+                    let loaded = directory.load(&path);
+                    (directory, loaded)
+                });
+                let (directory, loaded) = parsed.await.map_err(|error| RuleSourceError::Build(error.to_string()))?;
+                memory.directory = directory;
+                loaded.map(Some)
             }
             Source::Redis if anyway || first => bundle::load(&self.redis, &self.keys).await.map(Some),
             Source::Redis => Ok(None),

@@ -85,13 +85,13 @@ impl Rig {
         Self { redis, keys: Arc::new(Keys::new("mutt")), redis_server, pool, database_url }
     }
 
-    /// The variables of an alerter in this rig: short leases, quick polls.
+    /// The variables of an alerter in this rig: quick polls; leases that no loaded machine lets lapse.
     pub(super) fn vars(&self, pairs: &[(&str, &str)]) -> Vars {
         let mut vars = Vars::default();
         let defaults = [
             ("REDIS_URL", self.redis_server.url()),
             ("DATABASE_URL", self.database_url.clone()),
-            ("ALERTER_JANITOR_TIMEOUT", "3".to_owned()),
+            ("ALERTER_JANITOR_TIMEOUT", "15".to_owned()),
             ("RULES_POLL_INTERVAL", "0.2".to_owned()),
             ("SHUTDOWN_TIMEOUT", "10".to_owned()),
         ];
