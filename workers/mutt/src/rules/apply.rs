@@ -243,16 +243,13 @@ async fn write(connection: &mut PgConnection, author: &Author, plan: &Plan) -> R
 }
 
 async fn write_team(connection: &mut PgConnection, author: &Author, change: &TeamChange) -> Result<(), RowError> {
-    match &change.new {
-        Some(team) => {
-            let upsert = "INSERT INTO device_teams (hostname, team_assignment) VALUES ($1, $2) \
-                          ON CONFLICT (hostname) DO UPDATE SET team_assignment = excluded.team_assignment";
-            sqlx::query(upsert).bind(&change.host).bind(team).execute(&mut *connection).await?;
-        }
-        None => {
-            let delete = "DELETE FROM device_teams WHERE hostname = $1";
-            sqlx::query(delete).bind(&change.host).execute(&mut *connection).await?;
-        }
+    if let Some(team) = &change.new {
+        let upsert = "INSERT INTO device_teams (hostname, team_assignment) VALUES ($1, $2) \
+                      ON CONFLICT (hostname) DO UPDATE SET team_assignment = excluded.team_assignment";
+        sqlx::query(upsert).bind(&change.host).bind(team).execute(&mut *connection).await?;
+    } else {
+        let delete = "DELETE FROM device_teams WHERE hostname = $1";
+        sqlx::query(delete).bind(&change.host).execute(&mut *connection).await?;
     }
     let value =
         |team: &Option<String>| team.as_ref().map(|team| json!({ "hostname": change.host, "team_assignment": team }));

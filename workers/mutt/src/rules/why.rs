@@ -14,7 +14,7 @@ const ALWAYS_BYTES_MAX: usize = 200;
 #[derive(Debug, Serialize, PartialEq, Eq)]
 pub(super) struct Criterion {
     /// What is asked.
-    pub(super) criterion: String,
+    pub(super) asked: String,
     /// Whether the event meets it.
     pub(super) holds: bool,
     /// What the event has.
@@ -24,7 +24,7 @@ pub(super) struct Criterion {
 impl fmt::Display for Criterion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.holds { "yes" } else { "no " };
-        write!(f, "{sign} {} (event: {})", self.criterion, self.event)
+        write!(f, "{sign} {} (event: {})", self.asked, self.event)
     }
 }
 
@@ -32,10 +32,10 @@ impl fmt::Display for Criterion {
 pub(super) fn criteria(spec: &AlertRuleSpec, event: &Event<'_>) -> Vec<Criterion> {
     let mut found = Vec::new();
     if !spec.enabled {
-        found.push(Criterion { criterion: "enabled".into(), holds: false, event: "any".into() });
+        found.push(Criterion { asked: "enabled".into(), holds: false, event: "any".into() });
     }
     if spec.mode == Mode::Shadow {
-        found.push(Criterion { criterion: "mode Active".into(), holds: false, event: "any".into() });
+        found.push(Criterion { asked: "mode Active".into(), holds: false, event: "any".into() });
     }
     let matches = &spec.matches;
     if let Some(message) = &matches.message {
@@ -45,14 +45,14 @@ pub(super) fn criteria(spec: &AlertRuleSpec, event: &Event<'_>) -> Vec<Criterion
         };
         let alone = Match { message: Some(message.clone()), ..Match::default() };
         let event_has = format!("'{}'", shown(event.message));
-        found.push(Criterion { criterion, holds: takes(spec, alone, event), event: event_has });
+        found.push(Criterion { asked: criterion, holds: takes(spec, alone, event), event: event_has });
     }
     // On an event without an OID, a rule with a message criterion is decided by the message.
     if let Some(oid) = matches.trap_oid.as_ref().filter(|_| event.trap_oid.is_some() || matches.message.is_none()) {
         let alone = Match { trap_oid: Some(oid.clone()), ..Match::default() };
         let event_has = event.trap_oid.unwrap_or("no trap_oid").to_owned();
         found.push(Criterion {
-            criterion: format!("trap OID below {oid}"),
+            asked: format!("trap OID below {oid}"),
             holds: takes(spec, alone, event),
             event: event_has,
         });
@@ -60,13 +60,13 @@ pub(super) fn criteria(spec: &AlertRuleSpec, event: &Event<'_>) -> Vec<Criterion
     if let Some(severity) = &matches.severity {
         let alone = Match { severity: Some(severity.clone()), ..always(event) };
         let event_has = event.syslog_severity.map_or("no severity".to_owned(), |number| number.to_string());
-        found.push(Criterion { criterion: wanted(severity), holds: takes(spec, alone, event), event: event_has });
+        found.push(Criterion { asked: wanted(severity), holds: takes(spec, alone, event), event: event_has });
     }
     if !matches.hosts.is_empty() {
         let alone = Match { hosts: matches.hosts.clone(), ..always(event) };
         let address = event.source_ip.map(|address| format!(", {address}")).unwrap_or_default();
         found.push(Criterion {
-            criterion: format!("host is one of {}", shown(&matches.hosts.join(", "))),
+            asked: format!("host is one of {}", shown(&matches.hosts.join(", "))),
             holds: takes(spec, alone, event),
             event: format!("{}{address}", event.hostname),
         });

@@ -12,6 +12,7 @@ const API_VERSIONS: [&str; 3] = ["v2.5", "v2.0", "v1.0"];
 
 /// Versions of the service and of its API.
 #[derive(Debug, Serialize, ToSchema)]
+#[allow(clippy::struct_field_names, reason = "the names are those of the answer")]
 pub(crate) struct Version {
     /// Version of MUTT.
     version: &'static str,

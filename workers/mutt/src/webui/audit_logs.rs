@@ -31,10 +31,10 @@ const COUNT_ROWS_MAX: i64 = 100_000;
 const WINDOWS: [Duration; 6] = [
     Duration::from_secs(10),
     Duration::from_secs(150),
-    Duration::from_secs(2_400),
-    Duration::from_secs(36_000),
-    Duration::from_secs(6 * 86_400),
-    Duration::from_secs(90 * 86_400),
+    Duration::from_mins(40),
+    Duration::from_hours(10),
+    Duration::from_hours(6 * 24),
+    Duration::from_hours(90 * 24),
 ];
 
 /// One audited event.

@@ -190,13 +190,11 @@ impl Setting {
             Some(Some(Value::String(text))) => text.trim().parse().ok(),
             Some(Some(_)) => None,
         };
-        match number.filter(|number| self.accepts(*number)) {
-            Some(number) => Ok(Some(self.number(number).to_string())),
-            None => {
-                let kind = if self.whole { "an integer" } else { "a number" };
-                Err(ApiError::field("value", format!("must be {kind} from {} to {}", self.min, self.max)))
-            }
+        if let Some(number) = number.filter(|number| self.accepts(*number)) {
+            return Ok(Some(self.number(number).to_string()));
         }
+        let kind = if self.whole { "an integer" } else { "a number" };
+        Err(ApiError::field("value", format!("must be {kind} from {} to {}", self.min, self.max)))
     }
 
     fn accepts(&self, number: f64) -> bool {

@@ -224,14 +224,11 @@ async fn find(api: &Api, search: &Search, params: &Params) -> Result<(Vec<Config
     let (rows, total) = api
         .timed("config_audit", async {
             let rows = query.build().persistent(false).fetch_all(api.read_pool()).await?;
-            let total = match page.cursor() {
-                Some(_) => None,
-                None => {
-                    let counted = count.build_query_scalar().persistent(false).fetch_one(api.read_pool()).await?;
-                    Some(Total::Exact(counted))
-                }
-            };
-            Ok::<_, ApiError>((rows, total))
+            if page.cursor().is_some() {
+                return Ok::<_, ApiError>((rows, None));
+            }
+            let counted = count.build_query_scalar().persistent(false).fetch_one(api.read_pool()).await?;
+            Ok((rows, Some(Total::Exact(counted))))
         })
         .await?;
     let more = rows.len() as i64 > page.limit;

@@ -1,5 +1,7 @@
 //! Input of the API: JSON bodies, query strings and path parameters, taken apart so that every error names its field.
 
+#![allow(clippy::option_option, reason = "absent, null and given are three different wishes of a client")]
+
 use std::ops::RangeInclusive;
 
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};

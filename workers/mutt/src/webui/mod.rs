@@ -173,7 +173,7 @@ async fn probe(dependency: &Dependency, question: impl Future<Output = Result<()
 /// `mutt webui`: serves until the end is asked for and open requests are answered. Redis and PostgreSQL may be away.
 pub(crate) async fn run(settings: WebUiSettings, context: Context) -> Result<(), Fatal> {
     let listener = bind(settings.port).await?;
-    serve(settings, context, listener).await
+    Box::pin(serve(settings, context, listener)).await
 }
 
 /// [`run`] on a port that is open already.

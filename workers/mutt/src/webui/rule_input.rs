@@ -1,5 +1,7 @@
 //! A rule as a client sends it: each field checked for its type here, the rule as a whole by `mutt_rules`.
 
+#![allow(clippy::option_option, reason = "absent, null and given are three different wishes of a client")]
+
 use std::collections::BTreeMap;
 
 use mutt_rules::{AlertSeverity, IssueCode, Mode, RuleIssue, RuleTest};

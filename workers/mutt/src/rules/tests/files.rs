@@ -53,7 +53,7 @@ fn nothing_at_all_is_a_fault_and_a_missing_file_is_named() {
     assert_eq!((sources.problems.len(), sources.rules.len()), (0, 2));
 }
 
-fn verdict(event: Value) -> Vec<String> {
+fn verdict(event: &Value) -> Vec<String> {
     decide(&sources(FILE), event.as_object().unwrap()).unwrap().lines()
 }
 
@@ -61,7 +61,7 @@ fn verdict(event: Value) -> Vec<String> {
 fn an_event_is_told_which_rule_takes_it_and_why() {
     let event = json!({"hostname": "core-1", "message": "neighbor 10.0.0.1 is Down", "severity": "err"});
     assert_eq!(
-        verdict(event),
+        verdict(&event),
         [
             "netops/bgp takes the event: Page_and_ticket (production host), forwarded as Critical to team NETO",
             "  yes message matches /neighbor (\\S+) .*Down/ (event: 'neighbor 10.0.0.1 is Down')",
@@ -70,14 +70,14 @@ fn an_event_is_told_which_rule_takes_it_and_why() {
         ]
     );
     let event = json!({"hostname": "lab-1", "message": "LINK: 'UP' \"down\" #1", "trap_oid": "1.3.6.1.6.3.1.1.5.3"});
-    let lines = verdict(event);
+    let lines = verdict(&event);
     assert_eq!(lines[0], "default/link takes the event: Log_only (development host), audited only");
     assert_eq!(lines[2], "  yes trap OID below 1.3.6.1.6.3.1.1.5.3 (event: 1.3.6.1.6.3.1.1.5.3)");
 }
 
 #[test]
 fn an_event_that_no_rule_takes_is_told_what_the_rules_miss() {
-    let lines = verdict(json!({"hostname": "edge-9", "message": "neighbor x Down", "syslog_severity": 5}));
+    let lines = verdict(&json!({"hostname": "edge-9", "message": "neighbor x Down", "syslog_severity": 5}));
     assert_eq!(lines[0], "no rule takes the event: it is audited as unhandled");
     assert_eq!(lines[1], "  netops/bgp:");
     assert!(lines[2].starts_with("    yes message matches"), "{lines:#?}");
@@ -85,7 +85,7 @@ fn an_event_that_no_rule_takes_is_told_what_the_rules_miss() {
     assert!(lines[4].starts_with("    no  host is one of"), "{lines:#?}");
     assert_eq!(lines[5], "  default/link:");
     assert!(lines[6].starts_with("    no  message contains"), "{lines:#?}");
-    let lines = verdict(json!({"message": "only a message"}));
+    let lines = verdict(&json!({"message": "only a message"}));
     assert!(lines[0].starts_with("no rule"));
     assert!(decide(&sources(FILE), json!({"message": 5}).as_object().unwrap()).is_err());
 }
