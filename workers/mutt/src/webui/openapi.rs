@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToResponse, ToSchema};
 
+use super::error::ApiError;
 use super::{about, audit_logs, config, config_audit, hosts, rules, summary, teams};
 
 /// What every refusal says.
@@ -126,9 +127,9 @@ pub(crate) fn document() -> Result<String, serde_json::Error> {
 }
 
 /// `GET /api/openapi.json`.
-pub(crate) async fn serve() -> impl IntoResponse {
-    const DOCUMENT: &str = include_str!("../../openapi.json");
-    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT)
+pub(crate) async fn serve() -> Result<impl IntoResponse, ApiError> {
+    let document = document().map_err(|error| ApiError::Internal(error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], document))
 }
 
 #[cfg(test)]
