@@ -15,3 +15,8 @@ mod trial;
 mod why;
 
 pub(crate) use command::{RulesArgs, run};
+
+/// The rules, hosts and teams of the files in a directory, without the documents that have faults.
+pub(crate) fn read_directory(path: &std::path::Path) -> mutt_rules::RuleSet {
+    sources::Sources::read(&[path.to_owned()]).rule_set()
+}

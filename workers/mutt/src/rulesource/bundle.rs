@@ -11,7 +11,7 @@ static PUBLISH: Script = Script::new(include_str!("lua/publish_bundle.lua"));
 const OLD_BUNDLE_TTL_SECONDS: u64 = 600;
 
 /// Reads and verifies the current bundle.
-pub(super) async fn load(redis: &Redis, keys: &Keys) -> Result<Loaded, RuleSourceError> {
+pub(crate) async fn load(redis: &Redis, keys: &Keys) -> Result<Loaded, RuleSourceError> {
     let Some(current) = super::announce::current(redis, keys).await? else {
         return Err(RuleSourceError::NoBundle);
     };

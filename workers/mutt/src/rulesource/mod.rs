@@ -16,7 +16,7 @@ use mutt_rules::{Compiled, Revision, RuleError, RuleSet};
 
 pub(crate) use ack::{Ack, Acks, forget_ack, wait_active};
 pub(crate) use announce::{announce, announce_change};
-pub(crate) use bundle::publish as publish_bundle;
+pub(crate) use bundle::{load as load_bundle, publish as publish_bundle};
 pub(crate) use keeper::{Keeper, KeeperEvents, Triggers};
 pub(crate) use postgres::load as load_postgres;
 

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::caller::Caller;
+use super::elsewhere;
 use super::error::ApiError;
 use super::input::{Body, HOSTNAME_BYTES_MAX, OptionalBody, Params, PathParams, hostname};
 use super::openapi::{BadRequest, Conflict, MediaType, NotFound, TooLarge, Unauthorized, Unavailable};
@@ -37,7 +38,11 @@ pub(crate) struct DevHosts {
 #[allow(dead_code, reason = "read by the OpenAPI document only")]
 pub(crate) struct DevHostBody {
     /// Exact name.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     hostname: String,
     /// Why, for the configuration audit.
     reason: Option<String>,
@@ -57,6 +62,10 @@ pub(crate) struct HostChanged {
     (status = 200, body = DevHosts), (status = 401, response = Unauthorized),
     (status = 503, response = Unavailable)))]
 pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<DevHosts>, ApiError> {
+    if let Some(set) = elsewhere::rule_set(&api).await? {
+        let hosts = set.development_hosts().iter().map(|host| DevHost { hostname: host.clone() }).collect();
+        return Ok(Json(DevHosts { hosts }));
+    }
     let names: Vec<String> =
         sqlx::query_scalar("SELECT hostname FROM development_hosts ORDER BY hostname").fetch_all(api.pool()).await?;
     Ok(Json(DevHosts { hosts: names.into_iter().map(|hostname| DevHost { hostname }).collect() }))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use mutt_rules::{AlertSeverity, Mode, RuleTest};
+use mutt_rules::{Mode, RuleTest};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -15,95 +15,21 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::input::{Body, OptionalBody, Params, PathParams};
 use super::openapi::{BadRequest, Conflict, MediaType, NotFound, TooLarge, Unauthorized, Unavailable};
-use super::{Api, rule_input};
-use crate::rules::row::{MatchType, RowError, RuleColumns};
+use super::rule_view::{MatchTypeWord, RuleList, RuleView, unreadable, view};
+use super::{Api, elsewhere, rule_input};
+use crate::rules::row::{RowError, RuleColumns};
 use crate::rules::table;
-
-/// A rule.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct RuleView {
-    /// Number of the rule; null for a rule that is not kept in PostgreSQL.
-    id: Option<i32>,
-    /// Unique name, if the rule has one.
-    name: Option<String>,
-    /// Text or regular expression that is looked for in the message, case ignored.
-    match_string: Option<String>,
-    /// Prefix of the trap's OID, by whole arcs.
-    trap_oid: Option<String>,
-    /// Syslog severity, 0 to 7.
-    syslog_severity: Option<i32>,
-    /// How `match_string` is compared; with `oid_prefix` only `trap_oid` counts.
-    #[schema(value_type = MatchTypeWord)]
-    match_type: MatchType,
-    /// The lower is tried first.
-    priority: i32,
-    /// Handling on production hosts.
-    prod_handling: String,
-    /// Handling on development hosts.
-    dev_handling: String,
-    /// Team of the alert.
-    team_assignment: String,
-    /// Whether the rule takes part.
-    is_active: bool,
-    /// What the rule is for.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    #[schema(required = false)]
-    description: String,
-    /// Host names, globs or CIDRs the rule is limited to.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
-    hosts: Vec<String>,
-    /// This syslog severity or a more urgent one.
-    #[serde(rename = "atMost", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    at_most: Option<i32>,
-    /// Severity of the alert; Warning if absent.
-    #[serde(skip_serializing_if = "is_default")]
-    #[schema(value_type = Option<String>, nullable = false)]
-    severity: AlertSeverity,
-    /// `Shadow`: matches are counted and nothing more; Active if absent.
-    #[serde(skip_serializing_if = "is_default")]
-    #[schema(value_type = Option<String>, nullable = false)]
-    mode: Mode,
-    /// Sample events with the expected result.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<Object>, required = false)]
-    tests: Vec<RuleTest>,
-    /// Why the row is no rule and takes no part.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    error: Option<String>,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-/// `contains`, `regex` or `oid_prefix`.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[allow(dead_code, reason = "read by the OpenAPI document only")]
-pub(crate) enum MatchTypeWord {
-    /// The message contains the text.
-    Contains,
-    /// The message matches the regular expression.
-    Regex,
-    /// The trap's OID has the prefix.
-    OidPrefix,
-}
-
-/// All rules in the order in which they are tried.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct RuleList {
-    rules: Vec<RuleView>,
-}
 
 /// What a rule is made of. In a PUT absent fields stay as they are.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "read by the OpenAPI document only")]
 pub(crate) struct RuleBody {
     /// Unique name: an object name of Kubernetes, with `namespace/` before it if wanted.
-    #[schema(max_length = 253)]
+    #[schema(
+        min_length = 1,
+        max_length = 253,
+        pattern = r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+    )]
     name: Option<String>,
     /// Text or regular expression that is looked for in the message, case ignored. This or `trap_oid` is required.
     #[schema(max_length = 4096)]
@@ -119,13 +45,25 @@ pub(crate) struct RuleBody {
     /// The lower is tried first; 100 if absent.
     priority: Option<i32>,
     /// Handling on production hosts: Page_and_ticket, Page_only and Ticket_only forward, any other word only audits.
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     prod_handling: String,
     /// Handling on development hosts.
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     dev_handling: String,
     /// Team of the alert.
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     team_assignment: String,
     /// Whether the rule takes part; true if absent.
     is_active: Option<bool>,
@@ -178,11 +116,14 @@ impl From<RowError> for ApiError {
     (status = 200, body = RuleList), (status = 401, response = Unauthorized),
     (status = 503, response = Unavailable)))]
 pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<RuleList>, ApiError> {
+    if let Some(set) = elsewhere::rule_set(&api).await? {
+        return Ok(Json(RuleList { rules: elsewhere::rows(&set).map(|rule| view(None, rule)).collect() }));
+    }
     let rows = api.timed("rules_list", async { Ok::<_, ApiError>(table::all(api.pool()).await?) }).await?;
     let rules = rows
         .into_iter()
         .map(|(id, row)| match row {
-            Ok(rule) => view(id, rule),
+            Ok(rule) => view(Some(id), rule),
             Err(error) => unreadable(id, &error),
         })
         .collect();
@@ -199,7 +140,7 @@ pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<RuleList>, 
 pub(crate) async fn show(State(api): State<Arc<Api>>, path: PathParams) -> Result<Json<RuleView>, ApiError> {
     let id = path.id()?;
     match table::one(api.pool(), id, false).await {
-        Ok(Some(rule)) => Ok(Json(view(id, rule))),
+        Ok(Some(rule)) => Ok(Json(view(Some(id), rule))),
         Ok(None) => Err(not_found(id)),
         Err(RowError::Column(error)) => Err(error.into()),
         Err(error) => Ok(Json(unreadable(id, &error))),
@@ -349,52 +290,5 @@ async fn refuse_conflict(connection: &mut PgConnection, id: Option<i32>, rule: &
         Some(twin) => Err(ApiError::Conflict(format!(
             "rule {twin} has the same criteria and priority, so that only one of the two could ever match"
         ))),
-    }
-}
-
-fn view(id: i32, rule: RuleColumns) -> RuleView {
-    RuleView {
-        id: Some(id),
-        name: rule.name,
-        match_string: rule.match_string,
-        trap_oid: rule.trap_oid,
-        syslog_severity: rule.syslog_severity,
-        match_type: rule.match_type,
-        priority: rule.priority,
-        prod_handling: rule.prod_handling,
-        dev_handling: rule.dev_handling,
-        team_assignment: rule.team_assignment,
-        is_active: rule.is_active,
-        description: rule.extras.description,
-        hosts: rule.extras.hosts,
-        at_most: rule.extras.at_most,
-        severity: rule.extras.severity,
-        mode: rule.extras.mode,
-        tests: rule.extras.tests,
-        error: None,
-    }
-}
-
-/// A row that somebody wrote past MUTT: it takes no part, and says why.
-fn unreadable(id: i32, error: &RowError) -> RuleView {
-    RuleView {
-        id: Some(id),
-        name: None,
-        match_string: None,
-        trap_oid: None,
-        syslog_severity: None,
-        match_type: MatchType::Contains,
-        priority: 0,
-        prod_handling: String::new(),
-        dev_handling: String::new(),
-        team_assignment: String::new(),
-        is_active: false,
-        description: String::new(),
-        hosts: Vec::new(),
-        at_most: None,
-        severity: AlertSeverity::default(),
-        mode: Mode::default(),
-        tests: Vec::new(),
-        error: Some(error.to_string()),
     }
 }

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::caller::Caller;
+use super::elsewhere;
 use super::error::ApiError;
 use super::hosts::HostChanged;
 use super::input::{Body, Fields, HOSTNAME_BYTES_MAX, OptionalBody, Params, PathParams, hostname};
@@ -42,10 +43,18 @@ pub(crate) struct DeviceTeams {
 #[allow(dead_code, reason = "read by the OpenAPI document only")]
 pub(crate) struct DeviceTeamBody {
     /// Exact name.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     hostname: String,
     /// The team.
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     team_assignment: String,
     /// Why, for the configuration audit.
     reason: Option<String>,
@@ -56,7 +65,11 @@ pub(crate) struct DeviceTeamBody {
 #[allow(dead_code, reason = "read by the OpenAPI document only")]
 pub(crate) struct TeamBody {
     /// The team.
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     team_assignment: String,
     /// Why, for the configuration audit.
     reason: Option<String>,
@@ -67,6 +80,11 @@ pub(crate) struct TeamBody {
     (status = 200, body = DeviceTeams), (status = 401, response = Unauthorized),
     (status = 503, response = Unavailable)))]
 pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<DeviceTeams>, ApiError> {
+    if let Some(set) = elsewhere::rule_set(&api).await? {
+        let team =
+            |(host, team): (&String, &String)| DeviceTeam { hostname: host.clone(), team_assignment: team.clone() };
+        return Ok(Json(DeviceTeams { teams: set.teams().iter().map(team).collect() }));
+    }
     let teams = sqlx::query_as("SELECT hostname, team_assignment FROM device_teams ORDER BY hostname")
         .fetch_all(api.pool())
         .await?;

@@ -160,6 +160,15 @@ async fn unusual_texts_come_back_as_they_were_sent() {
 #[tokio::test]
 async fn where_postgres_is_not_the_record_changes_are_409_and_name_it() {
     let site = Site::start_with(&[("RULES_SOURCE", "redis")]).await;
+    assert_eq!(site.get("/rules").await, (200, json!({"rules": []})), "nothing is published yet");
+    let spec = json!({"match": {"message": {"contains": "x"}}, "team": "T",
+                      "handling": {"production": "Ignore", "development": "Ignore"}});
+    let published = mutt_rules::Rule { id: None, name: "ns/one".into(), spec: serde_json::from_value(spec).unwrap() };
+    let set = mutt_rules::RuleSet::new(vec![published], ["lab-7".to_owned()], []);
+    assert!(rulesource::publish_bundle(&site.redis, &site.keys, 1, &set).await.unwrap());
+    let listed = site.get("/rules").await.1["rules"].clone();
+    assert_eq!((listed[0]["name"].as_str(), listed[0]["match_string"].as_str()), (Some("ns/one"), Some("x")));
+    assert_eq!(site.get("/dev-hosts").await.1, json!({"hosts": [{"hostname": "lab-7"}]}));
     assert_refused(&site.post("/rules", rule("A")).await, 409, "AlertRule");
     assert_refused(&site.put("/rules/1", json!({"priority": 1})).await, 409, "kubectl apply");
     assert_refused(&site.delete("/rules/1").await, 409, "AlertRule");
@@ -167,7 +176,14 @@ async fn where_postgres_is_not_the_record_changes_are_409_and_name_it() {
     assert_refused(&site.delete("/teams/a").await, 409, "MuttPipeline");
     assert_refused(&site.put("/config/moog_rate_limit", json!({"value": 1})).await, 409, "MuttPipeline");
     site.stop().await;
-    let site = Site::start_with(&[("RULES_SOURCE", "dir"), ("RULES_DIR", "/tmp")]).await;
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../manifests/samples/rules");
+    let site = Site::start_with(&[("RULES_SOURCE", "dir"), ("RULES_DIR", samples)]).await;
+    let listed = site.get("/rules").await.1;
+    assert!(listed["rules"].as_array().unwrap().len() >= 10, "{listed}");
+    assert_eq!((&listed["rules"][0]["id"], listed["rules"][0]["is_active"].as_bool()), (&Value::Null, Some(true)));
+    assert!(site.get("/dev-hosts").await.1["hosts"].as_array().unwrap().contains(&json!({"hostname": "lab-1"})));
+    let team = json!({"hostname": "core-1", "team_assignment": "NETO"});
+    assert!(site.get("/teams").await.1["teams"].as_array().unwrap().contains(&team));
     assert_refused(&site.post("/rules", rule("A")).await, 409, "RULES_DIR");
     assert_eq!(site.put("/config/moog_rate_limit", json!({"value": 1})).await.0, 200);
     site.stop().await;
