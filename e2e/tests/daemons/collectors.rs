@@ -136,7 +136,7 @@ impl Collectors {
 
     /// Starts rsyslogd and waits until it listens.
     pub(crate) async fn start_rsyslogd(&mut self) {
-        let mut command = Command::new("rsyslogd");
+        let mut command = Command::new(daemon("rsyslogd"));
         command.arg("-n").arg("-f").arg(self.path("rsyslog.conf")).arg("-i").arg(self.path("rsyslogd.pid"));
         self.redirect(&mut command, "rsyslogd.log");
         self.rsyslogd = Some(ManagedChild::spawn(command, Signal::TERM).unwrap());
@@ -158,7 +158,8 @@ impl Collectors {
         let place = self.directory.path();
         let config = self.path("snmptrapd.conf").display().to_string();
         let listen = format!("udp:127.0.0.1:{}", self.trap_port);
-        let daemon = ["snmptrapd", "-f", "-C", "-c", &config];
+        let program = daemon("snmptrapd");
+        let daemon = [program.as_str(), "-f", "-C", "-c", &config];
         let mut command;
         if self.names {
             command = Command::new("unshare");
@@ -245,6 +246,12 @@ impl Drop for Collectors {
         }
         self.kill_relays();
     }
+}
+
+/// A daemon's program: /usr/sbin is not in every user's PATH.
+fn daemon(name: &str) -> String {
+    let path = format!("/usr/sbin/{name}");
+    if Path::new(&path).exists() { path } else { name.to_owned() }
 }
 
 /// A file below `manifests/`.
