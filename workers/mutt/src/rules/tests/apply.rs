@@ -139,9 +139,13 @@ async fn a_row_that_is_no_rule_is_mended_by_its_name() {
 async fn it_says_how_many_alerters_use_the_rules() {
     let destination = destination().await;
     let (redis, keys) = (destination.redis.clone(), destination.keys.clone());
-    for name in ["a-1", "b-2"] {
-        heartbeat::beat(&redis, &keys, Role::Alerter, &WorkerId::named(name), "1").await.unwrap();
-    }
+    // Before each use: a heartbeat lasts 30 s, which a loaded machine may need for less than this test.
+    let beat = async || {
+        for name in ["a-1", "b-2"] {
+            heartbeat::beat(&redis, &keys, Role::Alerter, &WorkerId::named(name), "1").await.unwrap();
+        }
+    };
+    beat().await;
     apply_to(&destination, &sources(FILE), &options()).await.unwrap();
     let revision = rulesource::load_postgres(&destination.pool).await.unwrap().revision;
     let ack = |worker: &str| {
@@ -151,11 +155,13 @@ async fn it_says_how_many_alerters_use_the_rules() {
         command
     };
     redis.query::<i64>(&ack("a-1")).await.unwrap();
+    beat().await;
     let waiting = ApplyOptions { wait: Some(Duration::from_millis(200)), ..options() };
     let applied = apply_to(&destination, &sources(FILE), &waiting).await.unwrap();
     assert!(applied.summary().contains("in use by 1 of 2 alerters\nnot yet: b-2"), "{}", applied.summary());
     redis.query::<i64>(&ack("b-2")).await.unwrap();
-    let waiting = ApplyOptions { wait: Some(Duration::from_secs(30)), ..options() };
+    beat().await;
+    let waiting = ApplyOptions { wait: Some(Duration::from_secs(20)), ..options() };
     let applied = apply_to(&destination, &sources(FILE), &waiting).await.unwrap();
     assert!(applied.summary().contains("in use by 2 of 2 alerters"), "{}", applied.summary());
     assert!(applied.summary().contains("2 rules: 0 created, 0 updated, 0 deleted, 2 unchanged"));

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{PATIENCE, Site, assert_refused, database_url, read, redis_url};
-use mutt_servers::{RedisServer, free_port};
+use mutt_servers::RedisServer;
 
 async fn ready(site: &Site) -> u16 {
     site.bare(Method::GET, "/ready").send().await.unwrap().status().as_u16()
@@ -21,10 +21,9 @@ async fn wait_ready(site: &Site, status: u16) {
 
 #[tokio::test]
 async fn without_servers_it_serves_and_says_so() {
-    let nowhere = free_port().unwrap();
-    let (redis, database) =
-        (format!("redis://127.0.0.1:{nowhere}"), format!("postgres://m@127.0.0.1:{nowhere}/m?sslmode=disable"));
-    let site = Site::start_on(&redis, &database, &[]).await;
+    // Nothing listens on port 1 (tcpmux), and nobody's server can be given it meanwhile.
+    let (redis, database) = ("redis://127.0.0.1:1", "postgres://m@127.0.0.1:1/m?sslmode=disable");
+    let site = Site::start_on(redis, database, &[]).await;
     assert_eq!(site.bare(Method::GET, "/live").send().await.unwrap().status(), 200);
     assert_eq!(ready(&site).await, 503);
     let response = site.request(Method::GET, "/metrics").send().await.unwrap();
