@@ -1,6 +1,4 @@
 //! MUTT: syslog, SNMP traps and HTTP events in; audit rows and alerts out. One binary, `mutt <role>`.
-// Until the roles are wired: removed before the first release of this tree.
-#![allow(dead_code, unused_imports)]
 
 mod alert;
 mod audit;

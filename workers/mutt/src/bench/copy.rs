@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 
 use crate::{audit::COPY_STATEMENT, worker::Fatal};
 
@@ -26,9 +26,4 @@ pub(super) async fn bare_copy(url: &str) -> Result<(u64, Duration), Fatal> {
     }
     let rows = copy.finish().await.map_err(failed)?;
     Ok((rows, start.elapsed()))
-}
-
-/// The number that a query gives.
-pub(super) async fn number(connection: &mut PgConnection, sql: &'static str) -> Result<i64, Fatal> {
-    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await.map_err(|error| Fatal::failed(sql, error))
 }

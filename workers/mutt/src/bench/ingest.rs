@@ -93,7 +93,7 @@ async fn one_run(plan: Plan, batch: usize, connections: usize) -> Result<Figures
     closed_loop(port, connections, request.clone(), Duration::from_millis(500)).await?;
     let before = role.cpu();
     let load = closed_loop(port, connections, request, plan.seconds).await?;
-    let used = (role.cpu() - before).as_secs_f64();
+    let used = role.cpu().saturating_sub(before).as_secs_f64();
     if load.failed > 0 {
         return Err(Fatal::Refused(format!("{} requests of the load failed", load.failed)));
     }

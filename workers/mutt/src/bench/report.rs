@@ -1,5 +1,7 @@
 //! The table.
 
+use std::fmt::Write;
+
 use clap::ValueEnum;
 use serde_json::json;
 
@@ -78,7 +80,8 @@ impl Report {
         );
         for row in &self.rows {
             let mark = if row.met { "met" } else { "**missed**" };
-            text += &format!("| {} | {} | {} | {} | {mark} |\n", row.what, row.measured, row.limit, row.goal);
+            let Row { what, measured, limit, goal, .. } = row;
+            let _ = writeln!(text, "| {what} | {measured} | {limit} | {goal} | {mark} |");
         }
         text
     }

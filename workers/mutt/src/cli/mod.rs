@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use crate::{
     relay::{self, RelaySettings},
-    settings::{AlerterSettings, Faults, ForwarderSettings, IngestorSettings, Role, Vars, WebUiSettings},
+    settings::{AlerterSettings, ForwarderSettings, IngestorSettings, Role, WebUiSettings},
     worker::Fatal,
 };
 

@@ -51,6 +51,7 @@ impl Dependency {
     }
 
     /// It does not answer; logged once per change of reason.
+    #[allow(clippy::needless_pass_by_value, reason = "callers give texts and errors; a reference would only add `&`")]
     pub(crate) fn down(&self, reason: impl ToString) {
         let reason = reason.to_string();
         let mut trouble = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner);

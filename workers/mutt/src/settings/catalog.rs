@@ -1,6 +1,8 @@
 //! Every setting by name: default, meaning and the roles that read it. The command line, the settings file's check and
 //! the README's table are all made from this list.
 
+use std::fmt::Write;
+
 use super::Role::{self, Alerter, Forwarder, Ingestor, Relay, Tool, WebUi};
 
 /// One setting: an environment variable that is also a flag (`MAX_INGEST_QUEUE_SIZE` = `--max-ingest-queue-size`).
@@ -61,7 +63,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         &[Ingestor],
         "Replicas that must have an event before 200 (with INGEST_ACK=replica)",
     ),
-    setting("REDIS_MAX_CONNECTIONS", "20", ALL, "Most connections to Redis of one process"),
+    setting(
+        "REDIS_MAX_CONNECTIONS",
+        "20",
+        ALL,
+        "Taken over from MUTT 2.x without effect: a process has at most six connections",
+    ),
     setting("REDIS_SENTINELS", "", ALL, "Not in this version: refused with a message"),
     setting("REDIS_SENTINEL_MASTER", "", ALL, "Not in this version: refused with a message"),
     setting("DATABASE_URL", "", DATABASE, "postgres://user@host:port/database?sslmode=…; wins over DB_HOST … DB_NAME"),
@@ -299,7 +306,8 @@ pub(crate) fn markdown() -> String {
         } else {
             setting.roles.iter().map(|role| role.word()).collect::<Vec<_>>().join(", ")
         };
-        text.push_str(&format!("| `{}` | {default} | {roles} | {} |\n", setting.name, setting.help));
+        let Setting { name, help, .. } = setting;
+        let _ = writeln!(text, "| `{name}` | {default} | {roles} | {help} |");
     }
     text.push_str("\nSecrets (environment, or a file named by `<NAME>_FILE`): ");
     text.push_str(&secret_names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "));

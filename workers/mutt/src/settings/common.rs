@@ -58,7 +58,6 @@ pub(crate) struct RedisSettings {
     pub(crate) prefix: String,
     /// Keys set explicitly: setting name, key.
     pub(crate) key_overrides: Vec<(&'static str, String)>,
-    pub(crate) max_connections: usize,
 }
 
 /// Where PostgreSQL is.
@@ -120,6 +119,8 @@ fn server_tls(reader: &mut Reader<'_>) -> Option<ServerTls> {
 impl RedisSettings {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
         fail_unsupported(reader);
+        // A pool's size in MUTT 2.x; a process has at most six connections now, whatever it says.
+        let _: u32 = reader.number("REDIS_MAX_CONNECTIONS", 1..=10_000);
         let mut settings = Self {
             host: reader.text("REDIS_HOST"),
             port: reader.port("REDIS_PORT"),
@@ -133,7 +134,6 @@ impl RedisSettings {
                 .iter()
                 .filter_map(|name| Some((*name, reader.given(name)?.to_owned())))
                 .collect(),
-            max_connections: reader.number("REDIS_MAX_CONNECTIONS", 1..=10_000),
         };
         if settings.prefix.len() > 64 || settings.prefix.chars().any(|c| c.is_whitespace() || c.is_control()) {
             reader.fault("REDIS_KEY_PREFIX", "at most 64 bytes without spaces");

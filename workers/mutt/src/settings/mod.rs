@@ -13,7 +13,7 @@ pub(crate) use common::{
 };
 pub(crate) use reader::{Fault, Faults, Reader};
 pub(crate) use roles::{
-    Ack, AlerterSettings, AuditScope, ForwarderSettings, IngestorSettings, RulesSource, SourceLimit, WebUiSettings,
+    Ack, AlerterSettings, AuditScope, ForwarderSettings, IngestorSettings, RulesSource, WebUiSettings,
 };
 pub(crate) use vars::{Origin, Vars, near_misses};
 

@@ -1,6 +1,6 @@
 //! Validated settings of each role.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use super::{CommonSettings, DatabaseSettings, Faults, Reader, RedisSettings, Vars};
 
@@ -310,9 +310,6 @@ impl WebUiSettings {
         reader.finish(settings)
     }
 }
-
-/// All addresses; the ports of a role are reached from other machines.
-pub(crate) const LISTEN: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
 fn distinct_ports(reader: &mut Reader<'_>, ports: &[(&str, u16)]) {
     for (index, (name, port)) in ports.iter().enumerate() {
