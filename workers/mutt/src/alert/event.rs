@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(text.as_bytes(), element);
         assert!(matches!(event.hostname, Cow::Borrowed("sw1")));
         assert_eq!(event.message, "a\"b\0");
-        assert_eq!(timestamp::unix_seconds(event.timestamp), 1_764_072_000);
+        assert_eq!(Some(event.timestamp), timestamp::parse("2025-11-25T12:00:00.25Z"));
         assert_eq!(event.syslog_severity, Some(3));
         assert_eq!(event.trap_oid.as_deref(), Some("1.3.6"));
         assert_eq!(event.received_at, Some(event.timestamp - 249_999));

@@ -22,11 +22,6 @@ pub(crate) fn from_unix(seconds: i64, micros: i64) -> Option<i64> {
     Some((seconds - POSTGRES_EPOCH_SECONDS) * MICROS + micros)
 }
 
-/// Unix seconds of a time counted from PostgreSQL's epoch in microseconds.
-pub(crate) fn unix_seconds(micros: i64) -> i64 {
-    micros.div_euclid(MICROS) + POSTGRES_EPOCH_SECONDS
-}
-
 /// Now, in PostgreSQL's microseconds.
 pub(crate) fn now() -> i64 {
     jiff::Timestamp::now().as_microsecond() - POSTGRES_EPOCH_SECONDS * MICROS

@@ -11,7 +11,7 @@ pub(crate) mod tests;
 
 pub(crate) use command::{DbArgs, run};
 pub(crate) use migrate::migrate;
-pub(crate) use partitions::{PartitionState, partition_state};
+pub(crate) use partitions::partition_state;
 
 /// A failed step of `mutt db`.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 
 use super::duplicates::duplicates;
+use super::partitions::PartitionState;
 use super::retention::retention;
 use super::status::status;
 use super::*;

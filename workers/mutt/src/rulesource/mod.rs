@@ -7,17 +7,16 @@ mod bundle;
 mod dir;
 mod keeper;
 mod postgres;
-#[cfg(test)]
-mod tests;
 
 use std::path::PathBuf;
 
 use mutt_rules::{Compiled, Revision, RuleError, RuleSet};
 
-pub(crate) use ack::{Ack, Acks, forget_ack, wait_active};
+pub(crate) use ack::{forget_ack, wait_active};
 pub(crate) use announce::{announce, announce_change};
 pub(crate) use bundle::{load as load_bundle, publish as publish_bundle};
 pub(crate) use keeper::{Keeper, KeeperEvents, Triggers};
+#[cfg(test)]
 pub(crate) use postgres::load as load_postgres;
 
 /// The record of the rules.
