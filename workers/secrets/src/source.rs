@@ -17,8 +17,8 @@ pub enum SourceError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The value is empty.
-    #[error("{key}: the value is empty; remove the setting or give a value")]
+    /// The file holds nothing.
+    #[error("{key}_FILE: the file is empty; remove the setting or write the value into it")]
     Empty {
         /// Name of the secret.
         key: String,
@@ -49,7 +49,8 @@ impl EnvironmentSource {
 
 impl Source for EnvironmentSource {
     fn read(&self, key: &str) -> Result<Option<Secret>, SourceError> {
-        self.0.get(key).map(|value| checked(key, value)).transpose()
+        // Env files leave a name empty for what does not run: that is no secret, not an empty one.
+        self.0.get(key).filter(|value| !value.is_empty()).map(|value| checked(key, value)).transpose()
     }
 }
 

@@ -172,7 +172,8 @@ mod tests {
         let text = error.to_string();
         assert_eq!(error.0.len(), 3, "{text}");
         assert!(text.contains("MOOG_API_KEY_FILE") && text.contains("REDIS_PASS") && text.contains("DB_PASS"));
-        let secrets = secrets(&[("REDIS_PASS", "hunter2")]).unwrap();
+        let secrets = secrets(&[("REDIS_PASS", "hunter2"), ("DB_PASS", "")]).unwrap();
+        assert!(secrets.get(SecretName::DbPass).is_none(), "an empty variable is no secret");
         let debug = format!("{secrets:?} {:?}", secrets.get(SecretName::RedisPass));
         assert!(!debug.contains("hunter2"), "{debug}");
     }

@@ -81,7 +81,7 @@ async fn one_run(rules: usize) -> Result<Figures, Fatal> {
     let (health, metrics) = (port()?, port()?);
     let settings = BTreeMap::from([
         ("REDIS_URL", redis_server.url()),
-        ("DATABASE_URL", format!("{url}?sslmode=disable")),
+        ("DATABASE_URL", url.clone()),
         ("HEALTH_PORT_ALERTER", health.to_string()),
         ("METRICS_PORT_ALERTER", metrics.to_string()),
         ("RULES_SOURCE", "redis".to_owned()),

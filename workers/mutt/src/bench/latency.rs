@@ -57,7 +57,7 @@ async fn one_run() -> Result<Vec<Duration>, Fatal> {
     let (ingest, alerter, forwarder) = (port()?, port()?, port()?);
     let settings = BTreeMap::from([
         ("REDIS_URL", server.url()),
-        ("DATABASE_URL", format!("{url}?sslmode=disable")),
+        ("DATABASE_URL", url.clone()),
         ("INGEST_API_KEY", KEY.to_owned()),
         ("MOOG_API_KEY", KEY.to_owned()),
         ("MOOG_WEBHOOK_URL", webhook.url()),
