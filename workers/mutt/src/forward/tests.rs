@@ -494,7 +494,12 @@ async fn over_tls_only_a_receiver_that_the_given_ca_vouches_for_gets_alerts() {
     let (_end, ending) = Shutdown::channel();
     let got = Arc::new(AtomicUsize::new(0));
     let counted = got.clone();
-    let router = Router::new().route("/events", post(async move || drop(counted.fetch_add(1, Ordering::SeqCst))));
+    let router = Router::new().route(
+        "/events",
+        post(async move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }),
+    );
     let server = tokio::spawn(serve_router(listener, Some(tls), Limits::default(), ending, router));
     rig.push_alerts(0..1).await;
     let ca = |directory: &tempfile::TempDir| directory.path().join("ca.pem").to_str().unwrap().to_owned();
