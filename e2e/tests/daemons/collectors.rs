@@ -61,11 +61,12 @@ impl Collectors {
             rsyslogd: None,
             snmptrapd: None,
             logger: None,
-            names: namespaces_work(),
+            names: false,
             directory,
         };
         collectors.configure_rsyslog(ingest_url, ingest_key);
         collectors.configure_snmptrapd();
+        collectors.names = collectors.namespaces_work();
         collectors.start_rsyslogd().await;
         collectors.start_snmptrapd().await;
         collectors
@@ -126,7 +127,7 @@ impl Collectors {
             users = replaced(&users, placeholder, value);
         }
         self.write("mutt-users.conf", &users);
-        let hosts: String = Self::HOSTS.iter().map(|(address, name)| format!("{address} {name}\n")).collect();
+        let hosts = Self::HOSTS.map(|(address, name)| format!("{address} {name}\n")).concat();
         self.write("hosts", &hosts);
         self.write("nsswitch.conf", "hosts: files\npasswd: files\ngroup: files\n");
         for name in ["hosts", "nsswitch.conf"] {
@@ -154,6 +155,21 @@ impl Collectors {
         child.stop(Signal::TERM, Duration::from_mins(1)).await.unwrap();
     }
 
+    /// A command to whose arguments the program is added that runs in the namespace.
+    fn in_namespace(&self) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", IN_NAMESPACE, "sh"]);
+        command.env("D", self.directory.path());
+        command
+    }
+
+    /// Whether the namespace can be made here, all of it.
+    fn namespaces_work(&self) -> bool {
+        let mut command = self.in_namespace();
+        command.args(["test", "-w", "/dev/null"]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+
     async fn start_snmptrapd(&mut self) {
         let place = self.directory.path();
         let config = self.path("snmptrapd.conf").display().to_string();
@@ -162,14 +178,13 @@ impl Collectors {
         let daemon = [program.as_str(), "-f", "-C", "-c", &config];
         let mut command;
         if self.names {
-            command = Command::new("unshare");
-            command.args(["--mount", "--propagation", "private", "sh", "-c", IN_NAMESPACE, "sh"]);
+            command = self.in_namespace();
             command.args(daemon).args(["-Ls5", &listen]);
         } else {
             command = Command::new(daemon[0]);
             command.args(&daemon[1..]).args(["-n", "-Lf", "/dev/stdout", &listen]);
         }
-        command.env("D", place).env("MIBS", "").env("MIBDIRS", place.join("snmp"));
+        command.env("MIBS", "").env("MIBDIRS", place.join("snmp"));
         command.env("SNMP_PERSISTENT_DIR", place.join("snmp"));
         self.redirect(&mut command, "snmptrapd.log");
         if !self.names {
@@ -264,15 +279,4 @@ fn manifest(name: &str) -> String {
 fn replaced(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "`{from}` is not in the file any more");
     text.replace(from, to)
-}
-
-fn namespaces_work() -> bool {
-    let hosts = Path::new("/etc/hosts").exists();
-    let script = "mount -t tmpfs tmpfs /mnt";
-    let tried = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-c", script])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    hosts && tried.is_ok_and(|status| status.success())
 }

@@ -101,10 +101,8 @@ impl Site {
 
     /// Sends numbered messages of a device over TCP and waits until rsyslogd has read them all.
     async fn storm(&self, prefix: &str, numbers: std::ops::Range<usize>) -> BTreeSet<String> {
-        let mut text = String::new();
-        for number in numbers.clone() {
-            text.push_str(&format!("<189>1 2026-03-01T12:00:00Z storm-1 router 1 - - {prefix}-{number}; link is up\n"));
-        }
+        let line = |number| format!("<189>1 2026-03-01T12:00:00Z storm-1 router 1 - - {prefix}-{number}; link is up\n");
+        let text = numbers.clone().map(line).collect::<Vec<_>>().concat();
         let mut stream = TcpStream::connect(("127.0.0.1", self.collectors.syslog_port)).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
