@@ -46,7 +46,7 @@ pub(crate) async fn read<'a>(
     let first = poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await;
     match first {
         Poll::Ready(received) => received,
-        Poll::Pending => timeout(BODY_TIMEOUT, reading).await.unwrap_or(Err(ReadError::Slow)),
+        Poll::Pending => Box::pin(timeout(BODY_TIMEOUT, reading)).await.unwrap_or(Err(ReadError::Slow)),
     }
 }
 

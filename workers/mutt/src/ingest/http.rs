@@ -61,7 +61,7 @@ async fn handle(lane: &Lane, source: IpAddr, request: Request<Incoming>) -> Answ
         Ok(answer) => answer,
         Err(reject) => {
             if reject.reason != Reason::TooLarge {
-                body::drain(&mut body).await;
+                Box::pin(body::drain(&mut body)).await;
             }
             reject.answer(&lane.shared.metrics, &stamp.correlation)
         }

@@ -46,7 +46,7 @@ pub(crate) async fn take(
 ) -> Result<Answer, Reject> {
     let parsed = match read_events(lane, received, stamp).await {
         Ok(parsed) => parsed,
-        Err(unparsed) => return Err(refuse_whole(lane, unparsed, stamp).await),
+        Err(unparsed) => return Err(Box::pin(refuse_whole(lane, unparsed, stamp)).await),
     };
     if let Some(limiter) = &lane.shared.sources {
         limiter.count(source, parsed.items as u64, Instant::now());
@@ -54,11 +54,12 @@ pub(crate) async fn take(
     let idempotency = idempotency.map(kept::digest);
     match parsed.shape {
         Shape::Single => take_single(lane, parsed, stamp, idempotency).await,
-        Shape::Batch => take_batch(lane, parsed, stamp, idempotency).await,
+        Shape::Batch => Box::pin(take_batch(lane, parsed, stamp, idempotency)).await,
     }
 }
 
-/// Inflates and parses; large bodies on another thread, so that small ones do not wait for them.
+/// Inflates and parses; large bodies on another thread, so that small ones do not wait for them. Rare paths are boxed
+/// here and above: a request's future is moved several times, and its size is that of its largest path.
 async fn read_events(lane: &Lane, received: ReceivedBody<'_>, stamp: &Stamp) -> Result<Parsed, Unparsed> {
     let ReceivedBody { bytes, place, media, encoding } = received;
     if bytes.len() <= LARGE_BYTES {
@@ -68,6 +69,11 @@ async fn read_events(lane: &Lane, received: ReceivedBody<'_>, stamp: &Stamp) -> 
             result => return result,
         }
     }
+    Box::pin(read_large(lane, ReceivedBody { bytes, place, media, encoding }, stamp)).await
+}
+
+async fn read_large(lane: &Lane, received: ReceivedBody<'_>, stamp: &Stamp) -> Result<Parsed, Unparsed> {
+    let ReceivedBody { bytes, place, media, encoding } = received;
     // A small body that inflates to a large one has no place yet.
     let place = match place {
         Some(place) => Some(place),
