@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use mutt_servers::ServerError;
 use rustix::process::Signal;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 pub(crate) use args::DevArgs;
 use args::DevRole;
@@ -50,7 +50,7 @@ pub(crate) async fn run(args: DevArgs, tool: Tool) -> Result<(), Fatal> {
         Plan::new(&args, tool.vars.clone()).map_err(|error| Fatal::failed("choose keys and ports", error))?;
     threads::check(&args.roles, &plan.vars_for_check())?;
     let shutdown = tool.shutdown.clone();
-    second_signal_ends_at_once(shutdown.clone()).map_err(|error| Fatal::failed("watch signals", error))?;
+    let interrupt = signal(SignalKind::interrupt()).map_err(|error| Fatal::failed("watch signals", error))?;
 
     let started = tokio::select! {
         started = start(&args, &mut plan, &tool) => started?,
@@ -60,8 +60,15 @@ pub(crate) async fn run(args: DevArgs, tool: Tool) -> Result<(), Fatal> {
     let (services, mut roles) = started;
     let result = run_started(&args, &plan, &services, &mut roles, tool).await;
     report::say("\nmutt dev stops …");
-    roles.stop(drain_time(&plan) + DRAIN_EXTRA).await;
-    services.stop().await;
+    let stop = async {
+        roles.stop(drain_time(&plan) + DRAIN_EXTRA).await;
+        services.stop().await;
+    };
+    tokio::select! {
+        () = stop => {}
+        // What was started and not yet stopped is killed when it is dropped, or with this process.
+        () = second_interrupt(interrupt) => report::say("ended at once"),
+    }
     result
 }
 
@@ -207,19 +214,12 @@ fn drain_time(plan: &Plan) -> Duration {
     given.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(DEFAULT)
 }
 
-/// Whoever presses Ctrl-C a second time does not want to wait; the kernel ends the children.
-fn second_signal_ends_at_once(shutdown: Shutdown) -> std::io::Result<()> {
-    const EXIT_INTERRUPTED: i32 = 130;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        shutdown.requested().await;
-        // The first one may have been counted already, or come as the one that asked for the end.
-        let first = tokio::time::timeout(Duration::from_millis(200), interrupt.recv()).await;
-        drop(first);
-        interrupt.recv().await;
-        std::process::exit(EXIT_INTERRUPTED);
-    });
-    Ok(())
+/// Whoever presses Ctrl-C a second time does not want to wait.
+async fn second_interrupt(mut interrupt: Signals) {
+    // The first one may have been counted already, or come as the one that asked for the end.
+    let first = tokio::time::timeout(Duration::from_millis(200), interrupt.recv()).await;
+    drop(first);
+    interrupt.recv().await;
 }
 
 /// The running roles.
