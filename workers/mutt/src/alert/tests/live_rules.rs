@@ -134,7 +134,7 @@ async fn rules_from_files_end_to_end() {
     );
     let alerter = rig.alerter(&[("RULES_SOURCE", "dir"), ("RULES_DIR", dir.path().to_str().unwrap())]).await;
     rules_in_use(&alerter, 1).await;
-    assert_eq!(alerter.metric("mutt_alerter_cache_dev_hosts_count", ""), 1);
+    eventually("so is the pipeline", async || alerter.metric("mutt_alerter_cache_dev_hosts_count", "") == 1).await;
     write("b.yaml", &serde_json::to_string(&alert_rule("b", "two")).unwrap());
     rules_in_use(&alerter, 2).await;
     // A broken file takes out nothing that was good before.
