@@ -167,8 +167,13 @@ mod tests {
 
     #[test]
     fn every_fault_is_reported_at_once_and_no_value_is_printed() {
-        let error =
-            secrets(&[("MOOG_API_KEY_FILE", "/nowhere/key"), ("REDIS_PASS", ""), ("DB_PASS", "a\u{7}b")]).unwrap_err();
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let error = secrets(&[
+            ("MOOG_API_KEY_FILE", "/nowhere/key"),
+            ("REDIS_PASS_FILE", empty.path().to_str().unwrap()),
+            ("DB_PASS", "a\u{7}b"),
+        ])
+        .unwrap_err();
         let text = error.to_string();
         assert_eq!(error.0.len(), 3, "{text}");
         assert!(text.contains("MOOG_API_KEY_FILE") && text.contains("REDIS_PASS") && text.contains("DB_PASS"));

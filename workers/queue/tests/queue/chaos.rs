@@ -94,7 +94,7 @@ async fn misbehave(proxy: &FaultProxy) {
         tokio::time::sleep(Duration::from_millis(5 + round * 7 % 20)).await;
     }
     proxy.set(Fault::None).await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[tokio::test]
