@@ -1,5 +1,7 @@
 //! Clients of Redis, PostgreSQL and TLS servers, made from settings and secrets.
 
+mod nagle;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use mutt_queue::{KeyOverrides, Keys, Passwords, RedisTls};
@@ -72,10 +74,17 @@ fn candidates(secrets: &Secrets, pair: Pair, fallback: Option<&Secret>) -> Vec<S
 /// that the server takes; so a rotation needs no restart.
 pub(crate) fn postgres(settings: &DatabaseSettings, secrets: &Secrets, shutdown: &Shutdown) -> PgPool {
     let passwords = candidates(secrets, Pair::Database, settings.url_password.as_ref());
+    let port = settings.port;
     let pool = PgPoolOptions::new()
         .min_connections(settings.pool_min)
         .max_connections(settings.pool_max)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(move |_, _| {
+            if let Err(error) = nagle::switch_off(port) {
+                tracing::debug!(%error, "connections to PostgreSQL wait for acknowledgements");
+            }
+            Box::pin(async { Ok(()) })
+        })
         .connect_lazy_with(postgres_options(settings, secrets, passwords.first().map(String::as_str)));
     tokio::spawn(follow_password(pool.clone(), settings.clone(), secrets.clone(), shutdown.clone()));
     pool
