@@ -47,7 +47,9 @@ pub(super) fn ready(args: &DevArgs, plan: &Plan, services: &Services) {
     if args.roles.contains(&DevRole::Ingestor) {
         let (ingest, _) = plan.urls(DevRole::Ingestor);
         let key = key("INGEST_API_KEY");
-        say(format_args!("\nSend an event:\n  curl -H 'X-API-KEY: {key}' -H 'Content-Type: application/json' {ingest}/ingest \\"));
+        say(format_args!(
+            "\nSend an event:\n  curl -H 'X-API-KEY: {key}' -H 'Content-Type: application/json' {ingest}/ingest \\"
+        ));
         say(EXAMPLE);
     }
     say("");
