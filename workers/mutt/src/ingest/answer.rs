@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::ids::{RequestId, as_str};
@@ -67,10 +67,10 @@ impl Answer {
         self
     }
 
-    pub(crate) fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(Full::new(Bytes::from(self.body)));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
+    /// The response; `headers` are the request's, whose memory serves again: hyper takes the response's map for the
+    /// connection's next request.
+    pub(crate) fn into_response(self, mut headers: HeaderMap) -> Response<Body> {
+        headers.clear();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         headers.insert(VERSION, HeaderValue::from_static("v2.5"));
         headers.insert(VERSIONS, HeaderValue::from_static("v2.5, v2.0, v1.0"));
@@ -80,6 +80,9 @@ impl Answer {
         if let Some(methods) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(methods));
         }
+        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = headers;
         response
     }
 }

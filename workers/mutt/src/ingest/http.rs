@@ -45,15 +45,15 @@ impl Service<Request<Incoming>> for IngestService {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let lane = self.lane.clone();
         let source = self.source;
-        Box::pin(async move { Ok(handle(&lane, source, request).await.into_response()) })
+        Box::pin(async move { Ok(handle(&lane, source, request).await) })
     }
 }
 
-async fn handle(lane: &Lane, source: IpAddr, request: Request<Incoming>) -> Answer {
+async fn handle(lane: &Lane, source: IpAddr, request: Request<Incoming>) -> Response<Body> {
     let (head, mut body) = request.into_parts();
     let path = head.uri.path();
     if let (&Method::GET | &Method::HEAD, Some(open)) = (&head.method, OPEN_PATHS.iter().find(|open| **open == path)) {
-        return open_answer(lane, open);
+        return open_answer(lane, open).into_response(head.headers);
     }
     let started = Instant::now();
     let stamp = Stamp::new(sent_correlation(&head.headers));
@@ -67,7 +67,7 @@ async fn handle(lane: &Lane, source: IpAddr, request: Request<Incoming>) -> Answ
         }
     };
     lane.shared.metrics.latency.observe(started.elapsed().as_secs_f64());
-    answer
+    answer.into_response(head.headers)
 }
 
 /// What needs no key.

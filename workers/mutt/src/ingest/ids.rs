@@ -1,8 +1,8 @@
 //! Ids of a request and of the events in it, all derived from one UUIDv7.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use uuid::Uuid;
+
+use super::moment::Moment;
 
 /// Longest X-Correlation-ID taken over.
 const CORRELATION_MAX: usize = 128;
@@ -19,11 +19,10 @@ pub(crate) struct RequestId(Uuid);
 impl RequestId {
     /// A new one: 48 bits of time and 74 random bits. The generator is seeded from the system once per thread, which saves
     /// a system call per request.
-    pub(crate) fn new() -> Self {
-        let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    pub(crate) fn new(now: Moment) -> Self {
         let random = (u128::from(fastrand::u64(..)) << 64) | u128::from(fastrand::u64(..));
         let [bytes @ .., _, _, _, _, _, _] = random.to_be_bytes();
-        Self(uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid())
+        Self(uuid::Builder::from_unix_timestamp_millis(now.millis(), &bytes).into_uuid())
     }
 
     pub(crate) fn from_uuid(id: Uuid) -> Self {
@@ -73,7 +72,8 @@ mod tests {
 
     #[test]
     fn ids_are_uuid_v7_and_differ() {
-        let request = RequestId::new();
+        let now = Moment::now();
+        let request = RequestId::new(now);
         let mut seen = HashSet::from([request.text()]);
         for index in 0..1_000 {
             let id = request.item(index);
@@ -82,7 +82,7 @@ mod tests {
             assert_eq!(parsed.get_variant(), uuid::Variant::RFC4122);
             assert!(seen.insert(id));
         }
-        assert_ne!(RequestId::new(), request);
+        assert_ne!(RequestId::new(now), request);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod ids;
 mod kept;
 mod lane;
 mod metrics;
+mod moment;
 mod parse;
 mod reason;
 mod reject;

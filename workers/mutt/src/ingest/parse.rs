@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::ids::{IdText, RequestId};
+use super::moment::{Moment, MomentText};
 use super::reason::Reason;
 use super::scan::{Event, Known};
 use super::split::{self, Item, ItemError, Shape};
@@ -14,16 +15,16 @@ pub(crate) struct Stamp {
     pub(crate) request: RequestId,
     /// The request's correlation id: the sender's, or the request's own.
     pub(crate) correlation: String,
-    /// RFC 3339, UTC, microseconds.
-    pub(crate) received_at: String,
+    pub(crate) received_at: MomentText,
 }
 
 impl Stamp {
     /// The time is taken now; `correlation` is the sender's id if it may be taken over.
     pub(crate) fn new(correlation: Option<&str>) -> Self {
-        let request = RequestId::new();
+        let now = Moment::now();
+        let request = RequestId::new(now);
         let correlation = correlation.map_or_else(|| super::ids::as_str(&request.text()).to_owned(), ToOwned::to_owned);
-        Self { request, correlation, received_at: format!("{:.6}", jiff::Timestamp::now()) }
+        Self { request, correlation, received_at: now.text() }
     }
 }
 
@@ -188,13 +189,13 @@ impl Builder<'_> {
 }
 
 #[inline]
-fn write_own_keys(out: &mut Vec<u8>, id: &[u8], correlation: &[u8], received_at: &str) {
+fn write_own_keys(out: &mut Vec<u8>, id: &[u8], correlation: &[u8], received_at: &MomentText) {
     out.extend_from_slice(b"\"_event_id\":\"");
     out.extend_from_slice(id);
     out.extend_from_slice(b"\",\"_correlation_id\":\"");
     out.extend_from_slice(correlation);
     out.extend_from_slice(b"\",\"_received_at\":\"");
-    out.extend_from_slice(received_at.as_bytes());
+    received_at.write(out);
     out.push(b'"');
 }
 

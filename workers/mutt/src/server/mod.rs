@@ -2,6 +2,7 @@
 
 mod accept;
 mod health;
+mod timer;
 mod tls;
 
 pub(crate) use accept::{Limits, Peer, bind, serve, serve_router};
