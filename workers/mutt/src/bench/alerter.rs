@@ -15,8 +15,8 @@ use super::{
     Plan,
     copy::bare_copy,
     ingest::redis,
-    process::{ROLE_CORE, RoleProcess, SERVER_CORE, pin},
-    report::{Row, grouped},
+    process::{Memory, ROLE_CORE, RoleProcess, SERVER_CORE, pin},
+    report::{Row, grouped, memory_row},
     samples::{SEED, queued},
 };
 use crate::worker::Fatal;
@@ -33,7 +33,7 @@ struct Figures {
     limit: f64,
     /// CPU of the alerter per event.
     cpu: Duration,
-    memory: f64,
+    memory: Memory,
 }
 
 pub(super) async fn measure(plan: Plan) -> Result<Vec<Row>, Fatal> {
@@ -56,19 +56,9 @@ pub(super) async fn measure(plan: Plan) -> Result<Vec<Row>, Fatal> {
             goal: "≤ 8 µs".into(),
             met: micros <= 8.0,
         },
-        memory_row("memory of the alerter, 1,000 rules", figures.memory, 64.0),
-        memory_row("memory of the alerter, 10,000 rules", many.memory, 256.0),
+        memory_row("alerter, 1,000 rules", figures.memory, 64.0),
+        memory_row("alerter, 10,000 rules", many.memory, 256.0),
     ])
-}
-
-fn memory_row(what: &str, mib: f64, goal: f64) -> Row {
-    Row {
-        what: what.into(),
-        measured: format!("{mib:.0} MiB"),
-        limit: String::new(),
-        goal: format!("≤ {goal:.0} MiB"),
-        met: mib <= goal,
-    }
 }
 
 async fn one_run(rules: usize) -> Result<Figures, Fatal> {
@@ -94,12 +84,13 @@ async fn one_run(rules: usize) -> Result<Figures, Fatal> {
     role.freeze();
     fill(&client, &keys.ingest_queue, synthetic::events(EVENTS, rules, SEED).iter().map(queued)).await?;
     let before = role.cpu();
+    let memory = role.watch_memory();
     let start = Instant::now();
     role.thaw();
     drained(&client, &keys.ingest_queue, &keys.leases_alerter).await?;
     let elapsed = start.elapsed();
     let cpu = role.cpu().saturating_sub(before) / EVENTS as u32;
-    let memory = role.peak_memory_mib();
+    let memory = memory.end()?;
     drop(role);
     let (rows, bare) = bare_copy(&url).await?;
     if rows < EVENTS as u64 {

@@ -12,8 +12,8 @@ use super::{
     Plan,
     alerter::{drained, fill},
     ingest::redis,
-    process::RoleProcess,
-    report::{Row, grouped},
+    process::{Memory, RoleProcess},
+    report::{Row, grouped, memory_row},
     samples::alert,
 };
 use crate::worker::Fatal;
@@ -23,7 +23,7 @@ const ALERTS: usize = 50_000;
 struct Figures {
     rate: f64,
     cpu: Duration,
-    memory: f64,
+    memory: Memory,
 }
 
 pub(super) async fn measure(plan: Plan) -> Result<Vec<Row>, Fatal> {
@@ -37,13 +37,7 @@ pub(super) async fn measure(plan: Plan) -> Result<Vec<Row>, Fatal> {
             goal: "≥ 12,000".into(),
             met: figures.rate.max(per_cpu) >= 12_000.0,
         },
-        Row {
-            what: "memory of the forwarder under this load".into(),
-            measured: format!("{:.0} MiB", figures.memory),
-            limit: String::new(),
-            goal: "≤ 64 MiB".into(),
-            met: figures.memory <= 64.0,
-        },
+        memory_row("forwarder", figures.memory, 64.0),
     ])
 }
 
@@ -68,6 +62,7 @@ async fn one_run() -> Result<Figures, Fatal> {
     role.freeze();
     fill(&client, &keys.alert_queue, (0..ALERTS).map(alert)).await?;
     let before = role.cpu();
+    let memory = role.watch_memory();
     let start = Instant::now();
     role.thaw();
     drained(&client, &keys.alert_queue, &keys.leases_moog).await?;
@@ -77,5 +72,6 @@ async fn one_run() -> Result<Figures, Fatal> {
         return Err(Fatal::Refused(format!("only {delivered} of {ALERTS} alerts came")));
     }
     let cpu = role.cpu().saturating_sub(before);
-    Ok(Figures { rate: ALERTS as f64 / elapsed.as_secs_f64(), cpu, memory: role.peak_memory_mib() })
+    let memory = memory.end()?;
+    Ok(Figures { rate: ALERTS as f64 / elapsed.as_secs_f64(), cpu, memory })
 }

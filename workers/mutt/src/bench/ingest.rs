@@ -7,8 +7,8 @@ use mutt_servers::{RedisOptions, RedisServer, free_port};
 use super::{
     Plan,
     load::{closed_loop, post},
-    process::{ROLE_CORE, RoleProcess, SERVER_CORE, pin},
-    report::{Row, grouped},
+    process::{Memory, ROLE_CORE, RoleProcess, SERVER_CORE, pin},
+    report::{Row, grouped, memory_row},
     samples::{batch_300, event_300},
 };
 use crate::worker::Fatal;
@@ -25,7 +25,7 @@ struct Figures {
     /// Events per second of the ingestor's CPU time.
     per_cpu: f64,
     p99: Duration,
-    memory: f64,
+    memory: Memory,
     /// Values per second of redis-benchmark, measured just before.
     limit: f64,
 }
@@ -64,13 +64,7 @@ pub(super) async fn measure(plan: Plan) -> Result<Vec<Row>, Fatal> {
             goal: "< 5 ms".into(),
             met: single.p99 < Duration::from_millis(5),
         },
-        Row {
-            what: "memory of the ingestor under this load".into(),
-            measured: format!("{memory:.0} MiB"),
-            limit: String::new(),
-            goal: "≤ 64 MiB".into(),
-            met: memory <= 64.0,
-        },
+        memory_row("ingestor", memory, 64.0),
     ])
 }
 
@@ -92,8 +86,10 @@ async fn one_run(plan: Plan, batch: usize, connections: usize) -> Result<Figures
     let request = post("/ingest", KEY, &body);
     closed_loop(port, connections, request.clone(), Duration::from_millis(500)).await?;
     let before = role.cpu();
+    let memory = role.watch_memory();
     let load = closed_loop(port, connections, request, plan.seconds).await?;
     let used = role.cpu().saturating_sub(before).as_secs_f64();
+    let memory = memory.end()?;
     if load.failed > 0 {
         return Err(Fatal::Refused(format!("{} requests of the load failed", load.failed)));
     }
@@ -102,7 +98,7 @@ async fn one_run(plan: Plan, batch: usize, connections: usize) -> Result<Figures
         rate: events / load.elapsed.as_secs_f64(),
         per_cpu: events / used,
         p99: load.percentile(0.99),
-        memory: role.peak_memory_mib(),
+        memory,
         limit,
     })
 }

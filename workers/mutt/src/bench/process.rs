@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeMap,
     process::{Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError, Sender},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -78,14 +80,59 @@ impl RoleProcess {
         cpu_of(self.child.id())
     }
 
-    /// The most memory it had resident.
-    pub(super) fn peak_memory_mib(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
-        kib.unwrap_or(0.0) / 1024.0
+    /// Watches its resident memory from now on.
+    pub(super) fn watch_memory(&self) -> MemoryWatch {
+        let pid = self.child.id();
+        let (end, ended) = mpsc::channel();
+        let samples = std::thread::spawn(move || {
+            let mut largest = memory_mib(pid, "VmRSS:");
+            while ended.recv_timeout(SAMPLE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                largest = largest.max(memory_mib(pid, "VmRSS:"));
+            }
+            Memory { under_load: largest.max(memory_mib(pid, "VmRSS:")), since_start: memory_mib(pid, "VmHWM:") }
+        });
+        MemoryWatch { end, samples }
     }
+}
+
+/// How often the resident memory of a role is looked at.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Resident memory of a role, in MiB.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Memory {
+    /// The largest of the samples while the load ran.
+    pub(super) under_load: f64,
+    /// The peak since the process began, its start and the compilation of its rules included.
+    pub(super) since_start: f64,
+}
+
+impl Memory {
+    /// The larger figures of two runs.
+    pub(super) fn max(self, other: Self) -> Self {
+        Self { under_load: self.under_load.max(other.under_load), since_start: self.since_start.max(other.since_start) }
+    }
+}
+
+/// Takes samples of a role's memory until it is told to end.
+pub(super) struct MemoryWatch {
+    end: Sender<()>,
+    samples: JoinHandle<Memory>,
+}
+
+impl MemoryWatch {
+    /// What was seen; the role must still be there.
+    pub(super) fn end(self) -> Result<Memory, Fatal> {
+        drop(self.end);
+        self.samples.join().map_err(|_| Fatal::Refused("the thread that watches memory panicked".to_owned()))
+    }
+}
+
+/// A figure of `/proc/<pid>/status`; 0 if the process is gone.
+fn memory_mib(pid: u32, field: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let kib = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.trim().parse().ok());
+    kib.unwrap_or(0.0) / 1024.0
 }
 
 /// CPU time of a process from `/proc/<pid>/stat` (fields 14 and 15, in ticks of 10 ms).

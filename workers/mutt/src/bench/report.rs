@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::Plan;
+use super::{Plan, process::Memory};
 use crate::telemetry::VERSION;
 
 /// How the table is printed.
@@ -84,6 +84,17 @@ impl Report {
             let _ = writeln!(text, "| {what} | {measured} | {limit} | {goal} | {mark} |");
         }
         text
+    }
+}
+
+/// Memory of a role beside its goal, which counts under load; the peak of its start is told too.
+pub(super) fn memory_row(role: &str, memory: Memory, goal: f64) -> Row {
+    Row {
+        what: format!("{role}: resident memory under this load (largest VmRSS)"),
+        measured: format!("{:.0} MiB", memory.under_load),
+        limit: format!("peak since its start: {:.0} MiB", memory.since_start),
+        goal: format!("≤ {goal:.0} MiB"),
+        met: memory.under_load <= goal,
     }
 }
 

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use mutt_queue::{Keys, Notice, Redis, WorkerId};
 use mutt_rules::{Compiled, Event, Scratch};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use super::dir::{self, Directory};
@@ -176,11 +177,16 @@ impl<E: KeeperEvents> Keeper<E> {
         }
     }
 
-    /// Compiles and tries a rule set on a thread of its own, so that leases are renewed meanwhile.
+    /// Compiles and tries a rule set on a thread of its own, so that leases are renewed meanwhile. The thread ends with
+    /// it: one that is kept for later work would keep the memory that compiling took and gave back, too.
     async fn build(&self, loaded: Loaded) -> Result<Active, RuleSourceError> {
+        let failed = |error: &dyn std::fmt::Display| RuleSourceError::Build(error.to_string());
         let previous = self.active.load_full();
-        let built = tokio::task::spawn_blocking(move || build(&loaded, previous.as_deref()));
-        built.await.map_err(|error| RuleSourceError::Build(error.to_string()))
+        let (done, built) = oneshot::channel();
+        let thread = thread::Builder::new().name("rules".to_owned());
+        let work = move || drop(done.send(build(&loaded, previous.as_deref())));
+        thread.spawn(work).map_err(|error| failed(&error))?;
+        built.await.map_err(|error| failed(&error))
     }
 
     fn put_in_use(&self, memory: &mut Memory, active: Active, took: Duration) {

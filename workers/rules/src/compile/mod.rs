@@ -4,6 +4,7 @@ mod ascii;
 mod chunk;
 mod engines;
 mod index;
+mod late;
 mod lookaround;
 mod oids;
 pub(crate) mod pattern;

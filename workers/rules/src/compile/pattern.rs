@@ -10,6 +10,7 @@ use regex_syntax::hir::Hir;
 
 use super::ascii::ascii_only;
 use super::engines::{Caches, Engines};
+use super::late::Late;
 use super::lookaround;
 use super::required::{LiteralSet, required};
 use super::step_limit::StepLimit;
@@ -51,10 +52,11 @@ pub(crate) enum Pattern {
 #[derive(Debug)]
 pub(crate) struct Regex {
     ascii: Ascii,
-    unicode: Engines,
+    unicode: Late,
     /// Parsed and cut down to ASCII, for a set of regexes that require no text; only kept where `required` is empty.
     pub(super) ascii_hir: Option<Hir>,
     required: Vec<LiteralSet>,
+    /// With both forms, whether or not the second was made yet: what a set may take must not depend on its messages.
     bytes: usize,
 }
 
@@ -147,7 +149,9 @@ impl Regex {
             Ascii::Engines(Engines::new(ascii).map_err(|error| too_large(&error))?)
         };
         let required = parse(pattern, false).map(|hir| required(&hir)).unwrap_or_default();
-        let unicode = Engines::new(unicode).map_err(|error| too_large(&error))?;
+        // Tried, so that it cannot fail later, and dropped.
+        Engines::new(unicode).map_err(|error| too_large(&error))?;
+        let unicode = Late::new(pattern);
         let ascii_hir = required.is_empty().then_some(ascii_hir);
         Ok(Self { ascii, unicode, ascii_hir, required, bytes })
     }
@@ -218,7 +222,7 @@ pub(super) fn parse(pattern: &str, case_insensitive: bool) -> Result<Hir, Box<re
         .map_err(Box::new)
 }
 
-fn nfa(hir: &Hir, captures: WhichCaptures) -> Result<NFA, Box<thompson::BuildError>> {
+pub(super) fn nfa(hir: &Hir, captures: WhichCaptures) -> Result<NFA, Box<thompson::BuildError>> {
     thompson::Compiler::new()
         .configure(thompson::Config::new().nfa_size_limit(Some(REGEX_BYTES_MAX)).which_captures(captures))
         .build_from_hir(hir)
