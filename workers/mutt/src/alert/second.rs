@@ -13,7 +13,7 @@ use super::board::Board;
 use crate::connect;
 use crate::db::partition_state;
 use crate::rulesource::{Keeper, Source};
-use crate::server::{Limits, Tls, bind, health_router, metrics_router, serve_router};
+use crate::server::serve_ports;
 use crate::settings::{AlerterSettings, RulesSource};
 use crate::worker::{Context, Fatal, Shutdown};
 
@@ -54,7 +54,9 @@ impl Second {
         database.pool_min = database.pool_min.min(1);
         let pool = connect::postgres(&database, &context.secrets, &end);
         let mut tasks = JoinSet::new();
-        match ports(&settings, &context, &board, &end, &mut tasks).await {
+        let metrics_at = (settings.metrics_port, &context.registry);
+        let health_at = (settings.health_port, &board.health);
+        match serve_ports(metrics_at, health_at, settings.common.tls.as_ref(), &end, &mut tasks).await {
             Ok(()) => drop(listening.send(Ok(()))),
             Err(error) => return drop(listening.send(Err(error))),
         }
@@ -94,28 +96,6 @@ impl Second {
             ended = tasks.join_next() => tracing::error!(?ended, "a task of the second thread ended"),
         }
     }
-}
-
-async fn ports(
-    settings: &AlerterSettings,
-    context: &Context,
-    board: &Board,
-    end: &Shutdown,
-    tasks: &mut JoinSet<()>,
-) -> Result<(), Fatal> {
-    let tls = Tls::load_optional(settings.common.tls.as_ref())?;
-    let routers = [
-        (settings.metrics_port, metrics_router(&context.registry)),
-        (settings.health_port, health_router(&board.health)),
-    ];
-    for (port, router) in routers {
-        let listener = bind(port).await?;
-        tasks.spawn(serve_router(listener, tls.clone(), Limits::default(), end.clone(), router));
-    }
-    if let Some(tls) = tls {
-        tasks.spawn(tls.watch(end.clone()));
-    }
-    Ok(())
 }
 
 async fn renew(leases: Leases, board: Arc<Board>, every: Duration) {

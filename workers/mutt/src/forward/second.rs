@@ -13,7 +13,7 @@ use super::delivery::timestamp;
 use super::live::{self, Live};
 use super::metrics::Metrics;
 use crate::connect;
-use crate::server::{Dependency, Health, Limits, Tls, bind, health_router, metrics_router, serve_router};
+use crate::server::{Dependency, Health, serve_ports};
 use crate::settings::ForwarderSettings;
 use crate::worker::{Context, Fatal, Shutdown};
 
@@ -56,7 +56,9 @@ impl Second {
         let Self { settings, context, health, redis_state, metrics, keys, worker, live, end, listening } = self;
         let redis = Redis::new(connect::redis(&settings.redis, &context.secrets));
         let mut tasks = JoinSet::new();
-        match ports(&settings, &context, &health, &end, &mut tasks).await {
+        let metrics_at = (settings.metrics_port, &context.registry);
+        let health_at = (settings.health_port, &health);
+        match serve_ports(metrics_at, health_at, settings.common.tls.as_ref(), &end, &mut tasks).await {
             Ok(()) => drop(listening.send(Ok(()))),
             Err(error) => return drop(listening.send(Err(error))),
         }
@@ -79,26 +81,6 @@ impl Second {
             ended = tasks.join_next() => tracing::error!(?ended, "a task of the second thread ended"),
         }
     }
-}
-
-async fn ports(
-    settings: &ForwarderSettings,
-    context: &Context,
-    health: &Health,
-    end: &Shutdown,
-    tasks: &mut JoinSet<()>,
-) -> Result<(), Fatal> {
-    let tls = Tls::load_optional(settings.common.tls.as_ref())?;
-    let routers =
-        [(settings.metrics_port, metrics_router(&context.registry)), (settings.health_port, health_router(health))];
-    for (port, router) in routers {
-        let listener = bind(port).await?;
-        tasks.spawn(serve_router(listener, tls.clone(), Limits::default(), end.clone(), router));
-    }
-    if let Some(tls) = tls {
-        tasks.spawn(tls.watch(end.clone()));
-    }
-    Ok(())
 }
 
 fn ticks(every: Duration) -> Interval {
