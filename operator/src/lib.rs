@@ -1,0 +1,9 @@
+//! The operator: MuttPipelines become running pipelines, AlertRules travel to their alerters and say when they are active.
+//!
+//! [`pipeline`] is the reconcile of a MuttPipeline in five steps (fetch → resolve → build → apply → status), [`rules`] the way
+//! of the AlertRules into Redis and of the acknowledgements back, [`runtime`] what keeps both running: arguments, lease,
+//! supervision, health and metrics.
+
+pub mod pipeline;
+pub mod rules;
+pub mod runtime;

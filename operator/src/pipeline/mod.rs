@@ -1,0 +1,1 @@
+//! Reconcile of a MuttPipeline: fetch → resolve → build → apply → status, one file each.

@@ -1,0 +1,1 @@
+//! How AlertRules travel: index → publish → acknowledged → status.

@@ -1,0 +1,1 @@
+//! What keeps the controllers running: arguments, lease, supervision, health, metrics.
