@@ -84,7 +84,9 @@ pub struct Keys {
     pub metrics: String,
     /// String: the current revision of the rules.
     pub rules_current: String,
-    /// Hash: worker → acknowledged revision.
+    /// String: sequence number of the last publication of rules.
+    pub rules_sequence: String,
+    /// Hash: worker → acknowledged revision; the channel of the same name tells who acknowledged.
     pub rules_ack: String,
     /// Hash: settings changed at run time.
     pub settings: String,
@@ -127,6 +129,7 @@ impl Keys {
             unhandled: or(overrides.unhandled, "unhandled"),
             metrics: or(overrides.metrics, "metrics"),
             rules_current: own("rules:current"),
+            rules_sequence: own("rules:seq"),
             rules_ack: own("rules:ack"),
             settings: own("settings"),
         }

@@ -21,6 +21,7 @@ mod moog_reply;
 mod preflight;
 mod push;
 mod script;
+pub mod served_rules;
 pub mod settings;
 mod subscription;
 mod summary;

@@ -24,12 +24,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use mutt_queue::{Leases, Redis, Role, WorkerId, heartbeat};
+use mutt_queue::{Leases, Redis, Role, WorkerId, heartbeat, served_rules};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::connect;
-use crate::rulesource::forget_ack;
 use crate::server::Health;
 use crate::settings::{AlerterSettings, Role as SettingsRole};
 use crate::worker::{Backoff, Context, Deadline, Fatal, SecondThread, Shutdown};
@@ -141,7 +140,7 @@ async fn goodbye(crew: &Crew, worker: &WorkerId) {
             crew.board.release(&lease);
             drop(crew.leases.hand_back(&lease).await);
         }
-        drop(forget_ack(&crew.redis, &crew.keys, worker).await);
+        drop(served_rules::forget(&crew.redis, &crew.keys, worker).await);
         drop(heartbeat::stop(&crew.redis, &crew.keys, Role::Alerter, worker).await);
     };
     drop(timeout(GOODBYE / 2, leave).await);

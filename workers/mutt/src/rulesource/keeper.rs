@@ -7,13 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use mutt_queue::{Keys, Notice, Redis, WorkerId};
+use mutt_queue::{Keys, Notice, Redis, WorkerId, served_rules};
 use mutt_rules::{Compiled, Event, Scratch};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use super::dir::{self, Directory};
-use super::{Active, Loaded, RuleSourceError, Source, ack, announce, bundle, postgres};
+use super::{Active, Loaded, RuleSourceError, Source, ack, bundle, postgres};
 
 /// What happened, for the metrics.
 pub(crate) trait KeeperEvents: Send + Sync {
@@ -119,7 +119,7 @@ impl<E: KeeperEvents> Keeper<E> {
     }
 
     async fn look(&self, memory: &mut Memory, all: bool) {
-        let named = match announce::current(&self.redis, &self.keys).await {
+        let named = match served_rules::current(&self.redis, &self.keys).await {
             Ok(Some(revision)) => Named::Revision(revision),
             Ok(None) => Named::Nothing,
             Err(_) => Named::Unknown,
@@ -232,7 +232,8 @@ impl<E: KeeperEvents> Keeper<E> {
             Named::Revision(foreign) if !memory.unannounced => memory.foreign = Some(foreign),
             // The next poll tries again what fails.
             Named::Nothing | Named::Revision(_) => {
-                memory.unannounced = announce::announce(&self.redis, &self.keys, &active.revision).await.is_err();
+                memory.unannounced =
+                    served_rules::announce(&self.redis, &self.keys, active.revision.as_str()).await.is_err();
             }
         }
         if !memory.acknowledged {

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 use mutt_rules::{Compiled, Revision, RuleError, RuleSet};
 
-pub(crate) use ack::{forget_ack, wait_active};
-pub(crate) use announce::{announce, announce_change};
+pub(crate) use ack::wait_active;
+pub(crate) use announce::announce_change;
 pub(crate) use bundle::{load as load_bundle, publish as publish_bundle};
 pub(crate) use keeper::{Keeper, KeeperEvents, Triggers};
 #[cfg(test)]

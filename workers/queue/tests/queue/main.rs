@@ -15,5 +15,6 @@ mod faults;
 mod meta;
 mod model;
 mod pushes;
+mod served;
 mod small;
 mod support;
