@@ -1,2 +1,67 @@
-//! The operator.
-fn main() {}
+//! `mutt-operator`: see `mutt-operator --help`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use mutt_operator::{
+    pipeline, rules,
+    runtime::{
+        Args, Context, Fatal,
+        args::Given,
+        http, leadership, shutdown,
+        supervise::Supervisor,
+        telemetry::{self, VERSION},
+    },
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let outcome = match Given::try_parse() {
+        Ok(given) => start(given),
+        Err(usage) => {
+            let code = if usage.use_stderr() { 64 } else { 0 };
+            // Nobody is left to tell when standard output is closed.
+            let _ = usage.print();
+            return ExitCode::from(code);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fatal) => {
+            eprintln!("mutt-operator: {fatal}");
+            ExitCode::from(fatal.exit_code())
+        }
+    }
+}
+
+fn start(given: Given) -> Result<(), Fatal> {
+    let args = Args::new(given)?;
+    telemetry::init(&args)?;
+    // One TLS stack for all clients; a second installation would be a no-op.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Fatal::failed("cannot start the runtime", error))?;
+    let outcome = runtime.block_on(operate(args));
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn operate(args: Args) -> Result<(), Fatal> {
+    tracing::info!(version = VERSION, pod = args.pod_name, "mutt-operator starts");
+    let shutdown = shutdown::on_signals().map_err(|error| Fatal::failed("cannot watch signals", error))?;
+    let listener = http::bind(args.http_port).await?;
+    let context = Context::new(args).await?;
+    let mut tasks = Supervisor::new(shutdown.clone());
+    let end = tasks.base_shutdown();
+    let (seeker, leadership) = leadership::seek(context.clone());
+    tasks.base("http", http::serve(listener, context.health.clone(), context.metrics.clone(), end.clone()));
+    tasks.base("runtime", context.health.clone().turn(end.clone()));
+    tasks.base("discovery", context.apis.clone().keep(end.clone()));
+    tasks.base("leadership", seeker.run(end));
+    tasks
+        .work("pipelines", leadership.clone().then(shutdown.clone(), pipeline::run(context.clone(), shutdown.clone())));
+    tasks.work("rules", leadership.then(shutdown.clone(), rules::run(context, shutdown)));
+    tasks.run().await
+}

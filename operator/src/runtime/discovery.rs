@@ -1,0 +1,101 @@
+//! Which optional APIs the cluster serves. They may come and go while the operator runs, so they are asked for again.
+
+use std::{convert::Infallible, time::Duration};
+
+use kube::Client;
+use tokio::sync::watch;
+
+use super::Shutdown;
+
+/// How often the API server is asked again.
+const REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// Bound of one question.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The optional kinds of other projects that the operator writes where they are served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// OpenShift's Route, `route.openshift.io/v1`.
+    pub route: bool,
+    /// Prometheus operator's ServiceMonitor, `monitoring.coreos.com/v1`.
+    pub service_monitor: bool,
+    /// Prometheus operator's PrometheusRule, `monitoring.coreos.com/v1`.
+    pub prometheus_rule: bool,
+    /// KEDA's ScaledObject, `keda.sh/v1alpha1`.
+    pub keda: bool,
+}
+
+/// [`Served`], kept up to date by [`ServedApis::keep`]. Cheap to clone.
+#[derive(Clone)]
+pub struct ServedApis {
+    client: Client,
+    served: watch::Sender<Option<Served>>,
+}
+
+impl ServedApis {
+    /// Nothing is known yet.
+    pub fn new(client: Client) -> Self {
+        Self { client, served: watch::Sender::new(None) }
+    }
+
+    /// What is served, as far as is known.
+    pub fn served(&self) -> Served {
+        self.served.borrow().unwrap_or_default()
+    }
+
+    /// Sees every change; what is known now counts as seen.
+    pub fn changes(&self) -> watch::Receiver<Option<Served>> {
+        let mut receiver = self.served.subscribe();
+        receiver.mark_unchanged();
+        receiver
+    }
+
+    /// Asks again and again, until the end is asked for.
+    pub async fn keep(self, shutdown: Shutdown) -> Result<(), Infallible> {
+        while shutdown.or(tokio::time::sleep(REFRESH_EVERY)).await.is_some() {
+            if let Some(Err(error)) = shutdown.or(self.refresh()).await {
+                tracing::warn!(%error, "cannot ask for the optional APIs; what was known stays");
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks once. On an error, what was known stays.
+    pub async fn refresh(&self) -> Result<(), kube::Error> {
+        let [routes, monitoring, keda] = [
+            self.kinds("route.openshift.io/v1").await?,
+            self.kinds("monitoring.coreos.com/v1").await?,
+            self.kinds("keda.sh/v1alpha1").await?,
+        ];
+        let has = |kinds: &[String], kind: &str| kinds.iter().any(|served| served == kind);
+        let now = Served {
+            route: has(&routes, "Route"),
+            service_monitor: has(&monitoring, "ServiceMonitor"),
+            prometheus_rule: has(&monitoring, "PrometheusRule"),
+            keda: has(&keda, "ScaledObject"),
+        };
+        self.served.send_if_modified(|served| {
+            let changed = *served != Some(now);
+            if changed {
+                tracing::info!(?now, "optional APIs");
+                *served = Some(now);
+            }
+            changed
+        });
+        Ok(())
+    }
+
+    async fn kinds(&self, version: &str) -> Result<Vec<String>, kube::Error> {
+        kinds_of(&self.client, version).await
+    }
+}
+
+/// The kinds that an API version serves; none if it is not served at all.
+pub async fn kinds_of(client: &Client, version: &str) -> Result<Vec<String>, kube::Error> {
+    match tokio::time::timeout(ASK_TIMEOUT, client.list_api_group_resources(version)).await {
+        Ok(Ok(list)) => Ok(list.resources.into_iter().map(|resource| resource.kind).collect()),
+        Ok(Err(kube::Error::Api(status))) if status.is_not_found() || status.code == 404 => Ok(Vec::new()),
+        Ok(Err(error)) => Err(error),
+        Err(elapsed) => Err(kube::Error::Service(elapsed.into())),
+    }
+}
