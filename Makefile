@@ -61,5 +61,6 @@ bench: ## Measure, each figure beside its limit in the same run; quiet cores, pl
 	$${CARGO_TARGET_DIR:-target}/release/mutt bench
 
 .PHONY: golden
-golden: ## Write generated files again: the README's settings table, OpenAPI.
+golden: ## Write generated files again: custom resource definitions and their reference, the README's settings table, OpenAPI.
+	UPDATE_GOLDEN=1 $(CARGO) test -p mutt-crds --lib --locked golden
 	UPDATE_GOLDEN=1 $(CARGO) test -p mutt --lib --locked golden

@@ -116,6 +116,9 @@ pub enum Mode {
 /// The criteria of a rule; all that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.message) || has(self.trapOid)", "message": "needs at least one of message and trapOid"},
+]))]
 pub struct Match {
     /// Criterion on the message text. Default: none. Example: `{contains: "BGP-5-ADJCHANGE"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,13 +135,16 @@ pub struct Match {
     /// Hosts the rule is limited to, any of: a host name, a glob (`*`, `?`, `[a-c]`, `{a,b}`) over the host name, or an address or CIDR
     /// of `source_ip` (of the host name, if that is an address and no `source_ip` is given). Names ignore case. Default: all hosts. At most 256. Example: `["core-*", "10.1.0.0/16"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 255)))]
     pub hosts: Vec<String>,
 }
 
 /// Criterion on the message: exactly one of the two.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.contains) != has(self.regex)", "message": "needs exactly one of contains and regex"},
+]))]
 pub struct MessageMatch {
     /// Text that the message contains, case ignored (Unicode simple folding); spaces and all other characters are literal.
     /// At most 4,096 bytes. Default: none. Example: `BGP-5-ADJCHANGE`.
@@ -155,6 +161,9 @@ pub struct MessageMatch {
 /// Criterion on the syslog severity: exactly one of the two.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.equals) != has(self.atMost)", "message": "needs exactly one of equals and atMost"},
+]))]
 pub struct SeverityMatch {
     /// This severity only, 0 (emergency) to 7 (debug). Default: none. Example: `3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -247,18 +256,23 @@ pub struct RuleTest {
 pub struct TestEvent {
     /// The sending device. Default: empty. Example: `core-1`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 255))]
     pub hostname: String,
     /// The message text. Default: empty. Example: `%BGP-5-ADJCHANGE: neighbor 10.0.0.1 Down`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 65_536))]
     pub message: String,
     /// OID of an SNMP trap. Default: none. Example: `1.3.6.1.6.3.1.1.5.3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
     pub trap_oid: Option<String>,
     /// Syslog severity, 0 to 7. Default: none. Example: `3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 7))]
     pub syslog_severity: Option<i32>,
     /// Address of the sender. Default: none. Example: `10.1.2.3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
     pub source_ip: Option<String>,
 }
 
