@@ -55,6 +55,10 @@ e2e: ## Tests that drive the binary from outside, with rsyslogd and snmptrapd to
 	$(CARGO) build -p mutt --locked
 	$(CARGO) test -p mutt-e2e --locked
 
+.PHONY: cluster-binaries
+cluster-binaries: ## Compile Kubernetes, containerd and Helm for the test cluster, once per version.
+	@e2e/cluster/build
+
 .PHONY: bench
 bench: ## Measure, each figure beside its limit in the same run; quiet cores, please.
 	$(CARGO) build --release -p mutt --locked

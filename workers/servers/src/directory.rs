@@ -17,7 +17,7 @@ const NAME_PREFIX: &str = "mutt-server-";
 
 /// A directory that is removed with this value.
 #[derive(Debug)]
-pub(crate) struct ServerDirectory {
+pub struct ServerDirectory {
     directory: TempDir,
     _lock: File,
 }
@@ -25,7 +25,10 @@ pub(crate) struct ServerDirectory {
 impl ServerDirectory {
     /// Makes the directory; others may pass through it (mode 0711), since PostgreSQL's files below it may
     /// belong to another user.
-    pub(crate) fn create() -> Result<Self, ServerError> {
+    ///
+    /// # Errors
+    /// When no directory can be made in the temporary directory.
+    pub fn create() -> Result<Self, ServerError> {
         let root = root();
         let at = |what: &str| ServerError::io(format!("{what} in {}", root.display()));
         let directory =
@@ -36,7 +39,8 @@ impl ServerDirectory {
         Ok(Self { directory, _lock: lock })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Its path.
+    pub fn path(&self) -> &Path {
         self.directory.path()
     }
 }

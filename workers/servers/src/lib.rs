@@ -13,7 +13,7 @@ mod resp;
 mod tls;
 mod webhook;
 
-pub use directory::sweep_abandoned;
+pub use directory::{ServerDirectory, sweep_abandoned};
 pub use error::ServerError;
 pub use ports::free_port;
 pub use postgres::{PostgresOptions, PostgresServer};

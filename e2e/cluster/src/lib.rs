@@ -1,0 +1,15 @@
+//! A real one-node Kubernetes on this machine, for tests. [`ControlPlane`] is etcd and the API server (and, if wanted,
+//! controller manager and scheduler): enough for whatever only talks to the API. `mutt-cluster run` adds containerd,
+//! kubelet and kube-proxy, so that pods run. No container engine and no registry is needed; `e2e/cluster/build` has
+//! compiled the programs.
+
+mod arguments;
+mod binaries;
+mod control_plane;
+mod error;
+mod pki;
+mod process;
+
+pub use binaries::Binaries;
+pub use control_plane::{ControlPlane, ControlPlaneOptions};
+pub use error::ClusterError;
