@@ -8,7 +8,7 @@ use mutt_operator::{
     runtime::{
         Args, Context, Fatal,
         args::Given,
-        http, leadership, shutdown,
+        check, http, leadership, shutdown,
         supervise::Supervisor,
         telemetry::{self, VERSION},
     },
@@ -49,6 +49,9 @@ fn start(given: Given) -> Result<(), Fatal> {
 }
 
 async fn operate(args: Args) -> Result<(), Fatal> {
+    if args.check {
+        return check::check(&*Context::new(args).await?).await;
+    }
     tracing::info!(version = VERSION, pod = args.pod_name, "mutt-operator starts");
     let shutdown = shutdown::on_signals().map_err(|error| Fatal::failed("cannot watch signals", error))?;
     let listener = http::bind(args.http_port).await?;

@@ -27,6 +27,9 @@ pub enum Fatal {
         /// Its error, its panic, or that it returned.
         reason: String,
     },
+    /// `--check` found the operator of the cluster not working.
+    #[error("{0}")]
+    Check(String),
     /// Something needed failed.
     #[error("{what}: {source}")]
     Failed {
@@ -43,9 +46,10 @@ impl Fatal {
         Self::Failed { what, source: source.into() }
     }
 
-    /// sysexits(3): 64 wrong arguments, 69 something needed is unavailable, 70 a task of our own ended.
+    /// 1 findings of `--check`; sysexits(3): 64 wrong arguments, 69 something needed is unavailable, 70 a task of our own ended.
     pub const fn exit_code(&self) -> u8 {
         match self {
+            Self::Check(_) => 1,
             Self::Arguments(_) => 64,
             Self::Listen { .. } | Self::Failed { .. } => 69,
             Self::Task { .. } => 70,

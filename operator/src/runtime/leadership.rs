@@ -2,21 +2,20 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use kube::Api;
 use tokio::sync::watch;
 
 use super::{
     Context, Shutdown,
-    args::Election,
     discovery::kinds_of,
     lease::{Candidate, LeaseLost},
 };
 
 /// How often the API server is asked while something is missing.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// The API version of our own kinds.
-const OWN_API: &str = "mutt.dev/v1alpha1";
-const OWN_KINDS: [&str; 2] = ["MuttPipeline", "AlertRule"];
+/// The version of our own kinds in group `mutt.dev`.
+pub const OWN_VERSION: &str = "v1alpha1";
+/// Our own kinds.
+pub const OWN_KINDS: [&str; 2] = ["MuttPipeline", "AlertRule"];
 const PREREQUISITES: &str = "custom resources";
 
 /// Whether this process may write. Cheap to clone.
@@ -55,13 +54,12 @@ impl Seeker {
         if shutdown.or(self.prerequisites()).await.is_none() {
             return Ok(());
         }
-        let Some(election) = self.context.args.election.clone() else {
+        let Some(candidate) = Candidate::of(&self.context) else {
             tracing::warn!("no leader election: this must be the only replica");
             self.leads();
             shutdown.requested().await;
             return Ok(());
         };
-        let candidate = self.candidate(&election);
         let Some(held) = shutdown.or(candidate.acquire()).await else { return Ok(()) };
         tracing::info!(lease = candidate.name, identity = candidate.identity, "leads");
         self.leads();
@@ -76,28 +74,17 @@ impl Seeker {
         self.leads.send_replace(true);
     }
 
-    fn candidate(&self, election: &Election) -> Candidate {
-        let args = &self.context.args;
-        let namespace = election.lease_namespace.as_deref().or(args.pod_namespace.as_deref());
-        let namespace = namespace.unwrap_or(self.context.client.default_namespace());
-        Candidate {
-            api: Api::namespaced(self.context.client.clone(), namespace),
-            name: election.lease_name.clone(),
-            identity: format!("{}_{:08x}", args.pod_name, fastrand::u32(..)),
-            duration: election.lease_duration,
-        }
-    }
-
     /// Waits until the API server answers and serves our kinds. A missing one is said, not died of: the charts may be
     /// installed in any order.
     async fn prerequisites(&self) {
+        let own_api = format!("mutt.dev/{OWN_VERSION}");
         let mut said = String::new();
         loop {
-            let trouble = match kinds_of(&self.context.client, OWN_API).await {
+            let trouble = match kinds_of(&self.context.client, &own_api).await {
                 Ok(served) => OWN_KINDS
                     .iter()
                     .find(|kind| !served.iter().any(|served| served == *kind))
-                    .map(|kind| format!("{kind} of {OWN_API} is not installed; install charts/mutt-crds")),
+                    .map(|kind| format!("{kind} of {own_api} is not installed; install charts/mutt-crds")),
                 Err(error) => Some(format!("the API server does not answer: {error}")),
             };
             let trouble = match trouble {

@@ -19,7 +19,7 @@ use k8s_openapi::{
 use kube::{Api, api::PostParams};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use super::{Shutdown, metrics::Metrics};
+use super::{Context, Shutdown, metrics::Metrics};
 
 /// How often a standby looks, and how soon a failed renewal is repeated. Kept below the longest that a graceful
 /// hand-over may take.
@@ -62,6 +62,19 @@ pub struct Held {
 }
 
 impl Candidate {
+    /// This process, as its arguments name it; `None` = without leader election.
+    pub fn of(context: &Context) -> Option<Self> {
+        let args = &context.args;
+        let election = args.election.as_ref()?;
+        let namespace = election.lease_namespace.as_deref().or(args.pod_namespace.as_deref());
+        Some(Self {
+            api: Api::namespaced(context.client.clone(), namespace.unwrap_or(context.client.default_namespace())),
+            name: election.lease_name.clone(),
+            identity: format!("{}_{:08x}", args.pod_name, fastrand::u32(..)),
+            duration: election.lease_duration,
+        })
+    }
+
     /// Waits until this process leads.
     pub async fn acquire(&self) -> Held {
         let mut seen: Option<Seen> = None;

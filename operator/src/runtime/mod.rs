@@ -1,6 +1,7 @@
 //! What keeps the controllers running: arguments, lease, supervision, health, metrics.
 
 pub mod args;
+pub mod check;
 pub mod client;
 pub mod context;
 pub mod discovery;
