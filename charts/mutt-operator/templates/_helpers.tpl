@@ -1,0 +1,89 @@
+{{- define "mutt-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* 50 characters leave room for the suffixes of names. */}}
+{{- define "mutt-operator.fullname" -}}
+{{- $name := include "mutt-operator.name" . }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "mutt-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "mutt-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "mutt-operator.labels" -}}
+{{ include "mutt-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: mutt
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* metadata of an object: list of context, name suffix, and optionally further labels and annotations. */}}
+{{- define "mutt-operator.metadata" -}}
+{{- $context := .context -}}
+name: {{ .name | default (printf "%s%s" (include "mutt-operator.fullname" $context) (.suffix | default "")) }}
+namespace: {{ .namespace | default $context.Release.Namespace }}
+labels:
+  {{- include "mutt-operator.labels" $context | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (.annotations | default dict) ($context.Values.commonAnnotations | default dict) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "mutt-operator.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "mutt-operator.fullname" .) "default" .Values.serviceAccount.create) }}
+{{- end }}
+
+{{- /* Reference of an image: dict of context and image. */}}
+{{- define "mutt-operator.image" -}}
+{{- $registry := .context.Values.global.imageRegistry | default .image.registry }}
+{{- with $registry }}{{ . }}/{{ end }}
+{{- .image.repository }}
+{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .context.Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{- define "mutt-operator.imagePullSecrets" -}}
+{{- with concat (.Values.global.imagePullSecrets | default list) (.Values.imagePullSecrets | default list) -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* Arguments that the Deployment and the check of `helm test` have in common. */}}
+{{- define "mutt-operator.arguments" -}}
+- --leader-election={{ .Values.leaderElection.enabled }}
+- --lease-name={{ include "mutt-operator.fullname" . }}
+{{- range .Values.watchNamespaces }}
+- --watch-namespace={{ . }}
+{{- end }}
+- --log-level={{ .Values.log.level }}
+- --log-format={{ .Values.log.format }}
+{{- end }}
+
+{{- define "mutt-operator.podIdentity" -}}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+{{- end }}
