@@ -1,0 +1,103 @@
+//! Every case renders to the committed text, with both versions of Helm. `make golden` writes the texts again.
+
+use std::fs;
+
+use mutt_e2e::repository;
+
+use crate::cases;
+use crate::helm::{Helm, chart_path, rendered, text};
+
+#[test]
+fn golden_charts_render_the_same_with_helm_3_and_helm_4() {
+    let folder = repository().join("e2e/tests/charts/golden");
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut outdated = Vec::new();
+    for case in cases::all() {
+        let more = case.values.as_deref().map(|path| vec!["--values", text(path)]).unwrap_or_default();
+        let [three, four] = Helm::both().map(|helm| {
+            let output = helm.template(case.release, case.chart, case.namespace, &more);
+            without_blank_ends(&rendered(output, &format!("{} {}", helm.name, case.name)))
+        });
+        assert_eq!(three, four, "{}: Helm 3 (left) and Helm 4 render differently", case.name);
+        // The definitions have golden files of their own: crds/generated.
+        let three = if case.chart == "mutt-crds" { without_spec(&three) } else { three };
+        let path = folder.join(format!("{}.yaml", case.name));
+        if update {
+            fs::write(&path, &three).unwrap();
+        } else if fs::read_to_string(&path).ok().as_deref() != Some(&three) {
+            outdated.push((case.name, three));
+        }
+    }
+    let names: Vec<_> = outdated.iter().map(|(name, _)| name.as_str()).collect();
+    if let Some((_, now)) = outdated.first() {
+        panic!("e2e/tests/charts/golden: {names:?} render differently now (make golden). The first:\n{now}");
+    }
+}
+
+/// Helm 4 writes an empty line between some documents, Helm 3 does not.
+fn without_blank_ends(stream: &str) -> String {
+    stream.replace("\n\n---\n", "\n---\n")
+}
+
+/// Each document of a CustomResourceDefinition up to its `spec`.
+fn without_spec(stream: &str) -> String {
+    let mut inside = false;
+    let mut kept = String::new();
+    let mut definition = false;
+    for line in stream.lines() {
+        if line == "---" {
+            (inside, definition) = (false, false);
+        }
+        definition |= line == "kind: CustomResourceDefinition";
+        if definition && line == "spec:" {
+            kept.push_str("spec: # see crds/generated\n");
+            inside = true;
+        }
+        if !inside {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+#[test]
+fn no_golden_file_is_left_over() {
+    let names: Vec<_> = cases::all().into_iter().map(|case| format!("{}.yaml", case.name)).collect();
+    for entry in fs::read_dir(repository().join("e2e/tests/charts/golden")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(names.contains(&name), "e2e/tests/charts/golden/{name} belongs to no case");
+    }
+}
+
+#[test]
+fn helm_lints_every_case_without_a_warning() {
+    for helm in Helm::both() {
+        for case in cases::all() {
+            let chart = chart_path(case.chart);
+            let mut arguments = vec!["lint", "--strict", text(&chart), "--namespace", case.namespace];
+            arguments.extend(case.values.as_deref().into_iter().flat_map(|path| ["--values", text(path)]));
+            helm.stdout(&arguments);
+        }
+    }
+}
+
+#[test]
+fn definitions_of_the_chart_are_those_of_crds_generated() {
+    for helm in Helm::both() {
+        let stream = rendered(helm.template("mutt-crds", "mutt-crds", "mutt-system", &[]), helm.name);
+        let mut found = 0;
+        for definition in cases::documents(&stream) {
+            if definition["kind"] != "CustomResourceDefinition" {
+                continue;
+            }
+            let name = definition["metadata"]["name"].as_str().unwrap();
+            let plural = name.strip_suffix(".mutt.dev").unwrap();
+            let path = repository().join(format!("crds/generated/{plural}.yaml"));
+            let generated = &cases::documents(&fs::read_to_string(path).unwrap())[0];
+            assert_eq!(definition["spec"], generated["spec"], "{name}, {}", helm.name);
+            found += 1;
+        }
+        assert_eq!(found, 2, "{}", helm.name);
+    }
+}
