@@ -68,3 +68,4 @@ bench: ## Measure, each figure beside its limit in the same run; quiet cores, pl
 golden: ## Write generated files again: custom resource definitions and their reference, the README's settings table, OpenAPI.
 	UPDATE_GOLDEN=1 $(CARGO) test -p mutt-crds --lib --locked golden
 	UPDATE_GOLDEN=1 $(CARGO) test -p mutt --lib --locked golden
+	UPDATE_GOLDEN=1 $(CARGO) test -p mutt-e2e --test charts --locked golden

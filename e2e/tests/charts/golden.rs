@@ -18,25 +18,43 @@ fn golden_charts_render_the_same_with_helm_3_and_helm_4() {
             let output = helm.template(case.release, case.chart, case.namespace, &more);
             without_blank_ends(&rendered(output, &format!("{} {}", helm.name, case.name)))
         });
-        assert_eq!(three, four, "{}: Helm 3 (left) and Helm 4 render differently", case.name);
+        assert!(
+            three == four,
+            "{}: Helm 3 and Helm 4 render differently: {}",
+            case.name,
+            first_difference(&three, &four)
+        );
         // The definitions have golden files of their own: crds/generated.
         let three = if case.chart == "mutt-crds" { without_spec(&three) } else { three };
         let path = folder.join(format!("{}.yaml", case.name));
         if update {
             fs::write(&path, &three).unwrap();
-        } else if fs::read_to_string(&path).ok().as_deref() != Some(&three) {
-            outdated.push((case.name, three));
+            continue;
+        }
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        if committed != three {
+            outdated.push(format!("{}: {}", case.name, first_difference(&committed, &three)));
         }
     }
-    let names: Vec<_> = outdated.iter().map(|(name, _)| name.as_str()).collect();
-    if let Some((_, now)) = outdated.first() {
-        panic!("e2e/tests/charts/golden: {names:?} render differently now (make golden). The first:\n{now}");
+    assert!(outdated.is_empty(), "e2e/tests/charts/golden differ from now (make golden):\n{}", outdated.join("\n"));
+}
+
+/// The first line in which two texts differ.
+fn first_difference(left: &str, right: &str) -> String {
+    let mut lines = (left.lines(), right.lines());
+    for number in 1.. {
+        match (lines.0.next(), lines.1.next()) {
+            (None, None) => break,
+            (left, right) if left != right => return format!("line {number}: {left:?} / {right:?}"),
+            _ => {}
+        }
     }
+    "only in line ends".to_owned()
 }
 
 /// Helm 4 writes an empty line between some documents, Helm 3 does not.
 fn without_blank_ends(stream: &str) -> String {
-    stream.replace("\n\n---\n", "\n---\n")
+    format!("{}\n", stream.replace("\n\n---\n", "\n---\n").trim_end())
 }
 
 /// Each document of a CustomResourceDefinition up to its `spec`.

@@ -55,7 +55,9 @@ fn every_test_object_is_used_by_a_test() {
 fn health(script: &Path, object: &Value) -> (String, String) {
     let mut program = String::from("obj = ");
     literal(object, &mut program);
-    write!(program, "\nlocal health = dofile({:?})\nio.write(health.status, '\\n', health.message)", script).unwrap();
+        program.push_str("\nlocal health = dofile(");
+    string(script.to_str().unwrap(), &mut program);
+    program.push_str(")\nio.write(health.status, '\\n', health.message)");
     let output = Command::new("lua")
         .arg("-e")
         .arg(&program)
