@@ -55,7 +55,7 @@ fn every_test_object_is_used_by_a_test() {
 fn health(script: &Path, object: &Value) -> (String, String) {
     let mut program = String::from("obj = ");
     literal(object, &mut program);
-        program.push_str("\nlocal health = dofile(");
+    program.push_str("\nlocal health = dofile(");
     string(script.to_str().unwrap(), &mut program);
     program.push_str(")\nio.write(health.status, '\\n', health.message)");
     let output = Command::new("lua")

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use mutt_cluster::Binaries;
 use mutt_e2e::repository;
 use tempfile::TempDir;
 
@@ -19,9 +20,7 @@ pub(crate) struct Helm {
 impl Helm {
     /// `helm3` or `helm4`.
     pub(crate) fn new(name: &'static str) -> Self {
-        let folders = std::env::var_os("MUTT_CLUSTER_BIN").or_else(|| std::env::var_os("PATH")).unwrap_or_default();
-        let program = std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
-        let program = program.unwrap_or_else(|| panic!("no {name}: run e2e/cluster/build, which compiles it"));
+        let program = Binaries::cached().get(name).unwrap_or_else(|error| panic!("{error}"));
         Self { name, program, home: tempfile::tempdir().unwrap() }
     }
 
