@@ -36,6 +36,7 @@ pub struct ControlPlaneOptions {
     pub(crate) arguments: Vec<String>,
     pub(crate) address: Ipv4Addr,
     pub(crate) services: String,
+    directory: Option<PathBuf>,
 }
 
 impl Default for ControlPlaneOptions {
@@ -49,6 +50,7 @@ impl Default for ControlPlaneOptions {
             arguments: Vec::new(),
             address: Ipv4Addr::LOCALHOST,
             services: SERVICES_DEFAULT.to_owned(),
+            directory: None,
         }
     }
 }
@@ -94,9 +96,16 @@ impl ControlPlaneOptions {
         self
     }
 
-    /// Serves on an address that pods can reach, with Services out of `services` (CIDR); the default is for no pods.
+    /// Keeps its files in a directory that someone else removes.
     #[must_use]
-    pub fn serve_node(mut self, address: Ipv4Addr, services: impl Into<String>) -> Self {
+    pub(crate) fn directory(mut self, directory: &Path) -> Self {
+        self.directory = Some(directory.to_path_buf());
+        self
+    }
+
+    /// Serves on an address that pods can reach, with Services out of `services` (CIDR).
+    #[must_use]
+    pub(crate) fn serve_node(mut self, address: Ipv4Addr, services: impl Into<String>) -> Self {
         self.address = address;
         self.services = services.into();
         self
@@ -123,7 +132,8 @@ pub struct ControlPlane {
     clients: Vec<Program>,
     api_server: Program,
     etcd: Program,
-    directory: ServerDirectory,
+    directory: PathBuf,
+    _owned_directory: Option<ServerDirectory>,
 }
 
 impl ControlPlane {
@@ -181,7 +191,11 @@ impl ControlPlane {
 
     /// Where the programs keep their files; `logs` is below it.
     pub fn directory(&self) -> &Path {
-        self.directory.path()
+        &self.directory
+    }
+
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// Kills the API server; etcd keeps the objects.
@@ -203,21 +217,37 @@ impl ControlPlane {
 
     async fn start_with(options: ControlPlaneOptions) -> Result<Self, ClusterError> {
         let binaries = Binaries::cached();
-        let directory = ServerDirectory::create()?;
-        let pki = directory.path().join("pki");
+        let (directory, owned_directory) = if let Some(directory) = &options.directory {
+            (directory.clone(), None)
+        } else {
+            let owned = ServerDirectory::create()?;
+            (owned.path().to_path_buf(), Some(owned))
+        };
+        let pki = directory.join("pki");
         fs::create_dir(&pki).map_err(ClusterError::io("make a directory for keys"))?;
         let authority = Authority::create(pki)?;
         let (etcd_port, etcd_peer_port, port) = (port()?, port()?, port()?);
         let url = format!("https://{}:{port}", options.address);
         let kubeconfig = authority.kubeconfig("admin", ADMIN, &url)?;
-        let arguments = arguments::etcd(directory.path(), etcd_port, etcd_peer_port);
-        let etcd = Program::start_new("etcd", installed("etcd")?, arguments, directory.path())?;
+        let arguments = arguments::etcd(&directory, etcd_port, etcd_peer_port);
+        let etcd = Program::start_new("etcd", installed("etcd")?, arguments, &directory)?;
         let arguments = arguments::api_server(&options, &authority, etcd_port, port)?;
         let path = binaries.get("kube-apiserver")?;
-        let api_server = Program::start_new("kube-apiserver", path, arguments, directory.path())?;
+        let api_server = Program::start_new("kube-apiserver", path, arguments, &directory)?;
         let client = authority.client()?;
         let clients = Vec::new();
-        let mut this = Self { options, authority, kubeconfig, url, client, clients, api_server, etcd, directory };
+        let mut this = Self {
+            options,
+            authority,
+            kubeconfig,
+            url,
+            client,
+            clients,
+            api_server,
+            etcd,
+            directory,
+            _owned_directory: owned_directory,
+        };
         this.ready().await?;
         if this.options.controller_manager {
             this.start_client("kube-controller-manager", &binaries, arguments::controller_manager)?;
@@ -254,7 +284,7 @@ impl ControlPlane {
         let user = format!("system:{name}");
         let kubeconfig = self.authority.kubeconfig(name, Subject { user: &user, group: None }, &self.url)?;
         let arguments = arguments(&self.options, &self.authority, &kubeconfig, port()?);
-        self.clients.push(Program::start_new(name, binaries.get(name)?, arguments, self.directory.path())?);
+        self.clients.push(Program::start_new(name, binaries.get(name)?, arguments, &self.directory)?);
         Ok(())
     }
 }

@@ -9,6 +9,9 @@ pub enum ClusterError {
     /// `e2e/cluster/build` has not run on this machine, or not for these versions.
     #[error("{} is not there; `make cluster-binaries` builds it", .0.display())]
     NotBuilt(PathBuf),
+    /// A node makes namespaces, mounts and interfaces.
+    #[error("a node needs root: run this with sudo (the control plane alone does not)")]
+    NotRoot,
     /// A program of the distribution is missing.
     #[error("{0} is not installed; `make setup` installs it")]
     NotInstalled(&'static str),

@@ -5,11 +5,15 @@
 
 mod arguments;
 mod binaries;
+mod cgroup;
 mod control_plane;
 mod error;
+mod node;
 mod pki;
 mod process;
+mod run;
 
 pub use binaries::Binaries;
 pub use control_plane::{ControlPlane, ControlPlaneOptions};
 pub use error::ClusterError;
+pub use run::{RunOptions, init, inside, run};

@@ -1,7 +1,9 @@
-//! One program of the cluster, with its log file.
+//! The cluster's programs, each with its log file, and programs of the distribution that are run to their end.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -22,6 +24,7 @@ pub(crate) struct Program {
     path: PathBuf,
     arguments: Vec<String>,
     directory: PathBuf,
+    search: Option<OsString>,
     child: ManagedChild,
 }
 
@@ -33,13 +36,24 @@ impl Program {
         arguments: Vec<String>,
         directory: &Path,
     ) -> Result<Self, ClusterError> {
-        let child = spawn(name, &path, &arguments, directory)?;
-        Ok(Self { name, path, arguments, directory: directory.to_path_buf(), child })
+        Self::start_with_path(name, path, arguments, directory, None)
+    }
+
+    /// As [`Self::start_new`], with another PATH than this process's.
+    pub(crate) fn start_with_path(
+        name: &'static str,
+        path: PathBuf,
+        arguments: Vec<String>,
+        directory: &Path,
+        search: Option<OsString>,
+    ) -> Result<Self, ClusterError> {
+        let child = spawn(name, &path, &arguments, directory, search.as_ref())?;
+        Ok(Self { name, path, arguments, directory: directory.to_path_buf(), search, child })
     }
 
     /// Starts it again, after [`Self::kill`].
     pub(crate) fn start(&mut self) -> Result<(), ClusterError> {
-        self.child = spawn(self.name, &self.path, &self.arguments, &self.directory)?;
+        self.child = spawn(self.name, &self.path, &self.arguments, &self.directory, self.search.as_ref())?;
         Ok(())
     }
 
@@ -71,12 +85,22 @@ impl Program {
         }
     }
 
-    fn not_ready(&self, reason: String) -> ClusterError {
-        ClusterError::NotReady { program: self.name, reason, log: tail(&log_file(&self.directory, self.name)) }
+    pub(crate) fn not_ready(&self, reason: String) -> ClusterError {
+        ClusterError::NotReady {
+            program: self.name,
+            reason,
+            log: tail(&log_file(&self.directory, self.name), LOG_LINES),
+        }
     }
 }
 
-fn spawn(name: &str, path: &Path, arguments: &[String], directory: &Path) -> Result<ManagedChild, ClusterError> {
+fn spawn(
+    name: &str,
+    path: &Path,
+    arguments: &[String],
+    directory: &Path,
+    search: Option<&OsString>,
+) -> Result<ManagedChild, ClusterError> {
     let log = log_file(directory, name);
     let log = log
         .parent()
@@ -90,6 +114,9 @@ fn spawn(name: &str, path: &Path, arguments: &[String], directory: &Path) -> Res
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "KUBECONFIG"] {
         command.env_remove(name);
     }
+    if let Some(search) = search {
+        command.env("PATH", search);
+    }
     ManagedChild::spawn(command, Signal::KILL).map_err(ClusterError::io(format!("start {}", path.display())))
 }
 
@@ -98,9 +125,25 @@ fn log_file(directory: &Path, name: &str) -> PathBuf {
 }
 
 /// The last lines of a log file.
-pub(crate) fn tail(file: &Path) -> String {
+pub(crate) fn tail(file: &Path, count: usize) -> String {
     let bytes = fs::read(file).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+/// Runs a program; its error output becomes the error.
+pub(crate) fn run(program: &Path, arguments: &[&str]) -> Result<(), ClusterError> {
+    output(program, arguments).map(drop)
+}
+
+/// Runs a program and takes its output.
+pub(crate) fn output(program: &Path, arguments: &[&str]) -> Result<String, ClusterError> {
+    let what = || format!("run {} {}", program.display(), arguments.join(" "));
+    let output =
+        Command::new(program).args(arguments).stdin(Stdio::null()).output().map_err(ClusterError::io(what()))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(ClusterError::io(what())(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())))
 }

@@ -2,7 +2,9 @@
 //! left behind by a killed process can be told from one in use.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     fs::File,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -37,6 +39,11 @@ impl ServerDirectory {
         let lock = File::create(directory.path().join("lock")).map_err(at("make a lock file"))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| at("lock a file")(errno.into()))?;
         Ok(Self { directory, _lock: lock })
+    }
+
+    /// True when a directory of this name is there, be it in use or not yet removed.
+    pub fn exists(name: &OsStr) -> bool {
+        root().join(name).is_dir()
     }
 
     /// Its path.

@@ -70,6 +70,15 @@ impl ManagedChild {
     /// As [`Command::spawn`].
     pub fn spawn(mut command: Command, on_parent_death: Signal) -> io::Result<Self> {
         command.process_group(0);
+        Self::spawn_attached(command, on_parent_death)
+    }
+
+    /// As [`Self::spawn`], but the child stays in this process's group: it may read from the terminal, and Ctrl-C
+    /// reaches it.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`].
+    pub fn spawn_attached(mut command: Command, on_parent_death: Signal) -> io::Result<Self> {
         end_with_parent(&mut command, on_parent_death);
         let (reply, answer) = mpsc::sync_channel(1);
         let gone = |_| io::Error::other("the thread that starts processes has ended");
