@@ -48,7 +48,7 @@ pub(crate) fn redis(settings: &RedisSettings, secrets: &Secrets) -> mutt_queue::
     let mut redis = mutt_queue::RedisSettings::new(settings.host.clone(), settings.port);
     redis.database = settings.database;
     redis.username.clone_from(&settings.username);
-    redis.tls = settings.tls.then(|| RedisTls { ca_path: settings.ca.clone(), client: None });
+    redis.tls = settings.tls.then(|| RedisTls { ca_path: settings.ca.clone(), ..RedisTls::default() });
     redis.passwords = Arc::new(RotatingPasswords { secrets: secrets.clone(), fallback: settings.url_password.clone() });
     redis
 }

@@ -29,8 +29,10 @@ impl Passwords for Vec<String> {
 /// TLS towards Redis; files are PEM and read again at each attempt to connect.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RedisTls {
-    /// Authorities to trust; `None` = those of the system.
+    /// File of the authorities to trust; `None` = `ca_pem`, else those of the system.
     pub ca_path: Option<PathBuf>,
+    /// The authorities themselves, where they do not come from a file.
+    pub ca_pem: Option<Vec<u8>>,
     /// Certificate chain and key of the client, where Redis asks for one.
     pub client: Option<(PathBuf, PathBuf)>,
 }
@@ -137,7 +139,7 @@ impl fmt::Debug for RedisSettings {
 async fn certificates(tls: &RedisTls) -> Result<TlsCertificates, RedisError> {
     let root_cert = match &tls.ca_path {
         Some(path) => Some(read(path).await?),
-        None => None,
+        None => tls.ca_pem.clone(),
     };
     let client_tls = match &tls.client {
         Some((cert, key)) => Some(ClientTlsConfig { client_cert: read(cert).await?, client_key: read(key).await? }),

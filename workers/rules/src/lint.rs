@@ -6,11 +6,9 @@ use std::fmt;
 use crate::compile::pattern::Pattern;
 use crate::compile::{Compiled, CompiledRule};
 use crate::document::distance;
-use crate::fold::fold;
-use crate::hosts::Hosts;
-use crate::oid;
+use crate::reach::{Claim, shadowed};
 use crate::rule_set::{Rule, RuleSet};
-use crate::spec::{Match, SeverityMatch};
+use crate::spec::Handling;
 use crate::validate::{FORWARDING_WORDS, is_forwarded};
 
 /// Kind of a warning; one word for logs and the API.
@@ -64,39 +62,41 @@ pub fn lint(set: &RuleSet) -> Vec<LintWarning> {
         .iter()
         .filter_map(|compiled| Some((*specs.get(&(compiled.id, compiled.name.as_str()))?, &**compiled)))
         .collect();
-    let shadows = Shadows::new(&compiled, &in_use);
+    let claims: Vec<Claim> = in_use.iter().map(|(rule, compiled)| Claim::new(&rule.spec, compiled.pattern())).collect();
+    let shadowed = shadowed(&claims.iter().collect::<Vec<_>>());
     let mut warnings = Vec::new();
-    for (index, (rule, compiled)) in in_use.iter().enumerate() {
-        let mut warn = |code, field: &str, message| {
-            warnings.push(LintWarning { rule: rule.name.clone(), code, field: field.to_owned(), message });
-        };
-        if let Some(earlier) = shadows.of(index) {
-            warn(
-                LintCode::Shadowed,
-                "match",
-                format!(
-                    "rule `{}` is tried before and takes every event that this rule would take; give this one a lower priority number or remove it",
-                    earlier.name
-                ),
+    for ((rule, compiled), earlier) in in_use.iter().zip(shadowed) {
+        if let Some((earlier, _)) = earlier.and_then(|earlier| in_use.get(earlier)) {
+            let message = format!(
+                "rule `{}` is tried before and takes every event that this rule would take; give this one a lower priority number or remove it",
+                earlier.name
             );
+            warnings.push(warning(&rule.name, LintCode::Shadowed, "match", message));
         }
-        if let Some(problem) = compiled.pattern().and_then(slowness) {
-            warn(LintCode::SlowRegex, "match.message.regex", problem.to_owned());
-        }
-        let handling = &rule.spec.handling;
-        for (field, word) in
-            [("handling.production", &handling.production), ("handling.development", &handling.development)]
-        {
-            if let Some(meant) = misspelt(word) {
-                warn(
-                    LintCode::HandlingTypo,
-                    field,
-                    format!("`{word}` forwards nothing; write `{meant}` if that is meant"),
-                );
-            }
+        warnings.extend(alone(&rule.name, &rule.spec.handling, compiled.pattern()));
+    }
+    warnings
+}
+
+/// Warnings that need no other rule.
+pub(crate) fn alone(name: &str, handling: &Handling, pattern: Option<&Pattern>) -> Vec<LintWarning> {
+    let mut warnings = Vec::new();
+    if let Some(problem) = pattern.and_then(slowness) {
+        warnings.push(warning(name, LintCode::SlowRegex, "match.message.regex", problem.to_owned()));
+    }
+    for (field, word) in
+        [("handling.production", &handling.production), ("handling.development", &handling.development)]
+    {
+        if let Some(meant) = misspelt(word) {
+            let message = format!("`{word}` forwards nothing; write `{meant}` if that is meant");
+            warnings.push(warning(name, LintCode::HandlingTypo, field, message));
         }
     }
     warnings
+}
+
+fn warning(rule: &str, code: LintCode, field: &str, message: String) -> LintWarning {
+    LintWarning { rule: rule.to_owned(), code, field: field.to_owned(), message }
 }
 
 fn slowness(pattern: &Pattern) -> Option<&'static str> {
@@ -121,102 +121,4 @@ fn misspelt(word: &str) -> Option<&'static str> {
         plain == wanted || wanted.strip_suffix("only") == Some(&plain) || distance(given, candidate) <= 2
     };
     if is_forwarded(word) || plain.is_empty() { None } else { FORWARDING_WORDS.iter().find(meant).copied() }
-}
-
-/// Finds for a rule an earlier one that takes all its events, where that can be proven.
-struct Shadows<'r> {
-    compiled: &'r Compiled,
-    rules: &'r [(&'r Rule, &'r CompiledRule)],
-    by_regex: HashMap<&'r str, Vec<u32>>,
-}
-
-impl<'r> Shadows<'r> {
-    fn new(compiled: &'r Compiled, rules: &'r [(&'r Rule, &'r CompiledRule)]) -> Self {
-        let mut by_regex: HashMap<&str, Vec<u32>> = HashMap::new();
-        for (index, (rule, _)) in rules.iter().enumerate() {
-            if let Some(regex) = rule.spec.matches.message.as_ref().and_then(|message| message.regex.as_deref()) {
-                by_regex.entry(regex).or_default().push(index as u32);
-            }
-        }
-        Self { compiled, rules, by_regex }
-    }
-
-    fn of(&self, index: usize) -> Option<&'r Rule> {
-        let (rule, compiled) = self.rules[index];
-        let mut candidates: Vec<u32> = Vec::new();
-        let texts = texts(rule, compiled);
-        if let Some(text) = texts.first() {
-            self.compiled.index.scan(text, |waiting, _, _| {
-                candidates.extend(waiting.iter().map(|waiting| waiting.rule));
-                true
-            });
-        }
-        if let Some(regex) = rule.spec.matches.message.as_ref().and_then(|message| message.regex.as_deref()) {
-            candidates.extend(self.by_regex.get(regex).into_iter().flatten());
-        }
-        if let Some(oid) = compiled.lone_oid() {
-            self.compiled.index.by_oid(oid, |rules| candidates.extend_from_slice(rules));
-        }
-        candidates.retain(|candidate| (*candidate as usize) < index);
-        candidates.sort_unstable();
-        candidates.dedup();
-        candidates
-            .into_iter()
-            .map(|candidate| self.rules[candidate as usize].0)
-            .find(|earlier| earlier.spec.is_active() && covers(&earlier.spec.matches, &rule.spec.matches, &texts))
-    }
-}
-
-/// Folded texts of which every message that the rule takes contains one.
-fn texts(rule: &Rule, compiled: &CompiledRule) -> Vec<String> {
-    let contains = rule.spec.matches.message.as_ref().and_then(|message| message.contains.as_deref());
-    if let Some(text) = contains {
-        return vec![fold(text)];
-    }
-    let set = compiled.pattern().and_then(|pattern| pattern.required().first());
-    set.into_iter().flatten().map(ToString::to_string).collect()
-}
-
-/// Whether `earlier` takes every event that `later`, whose messages contain one of `texts`, takes.
-fn covers(earlier: &Match, later: &Match, texts: &[String]) -> bool {
-    let message = match (&earlier.message, &later.message) {
-        (None, None) => true,
-        // With a message criterion the later rule takes events without an OID, too.
-        (None, Some(_)) | (Some(_), None) => false,
-        (Some(earlier), Some(later)) => match (&earlier.contains, &earlier.regex) {
-            (Some(text), _) => !texts.is_empty() && texts.iter().all(|longer| longer.contains(&fold(text))),
-            (None, regex) => regex.is_some() && *regex == later.regex,
-        },
-    };
-    let oid = match (&earlier.trap_oid, &later.trap_oid) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(prefix), Some(oid)) => oid::is_prefix(oid::normalize(prefix), oid::normalize(oid)),
-    };
-    message
-        && oid
-        && severity_covers(earlier.severity.as_ref(), later.severity.as_ref())
-        && hosts_cover(&earlier.hosts, &later.hosts)
-}
-
-fn severity_covers(earlier: Option<&SeverityMatch>, later: Option<&SeverityMatch>) -> bool {
-    let (Some(earlier), later) = (earlier, later) else { return true };
-    let Some(later) = later else { return false };
-    match (earlier.equals, earlier.at_most, later.equals.or(later.at_most)) {
-        (Some(value), _, _) => later.equals == Some(value),
-        (None, Some(bound), Some(value)) => value <= bound,
-        (None, _, _) => false,
-    }
-}
-
-fn hosts_cover(earlier: &[String], later: &[String]) -> bool {
-    if earlier.is_empty() {
-        return true;
-    }
-    let Ok(hosts) = Hosts::new(earlier) else { return false };
-    !later.is_empty()
-        && later.iter().all(|entry| {
-            earlier.iter().any(|other| other.trim().eq_ignore_ascii_case(entry.trim()))
-                || hosts.take_plain_name(entry.trim())
-        })
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -96,6 +97,24 @@ impl RuleSet {
     /// The document all parts of MUTT agree on: one line, fixed field order, rules in the order they are tried, hosts sorted.
     pub fn to_canonical_json(&self) -> String {
         serde_json::to_string(self)
+            .unwrap_or_else(|error| unreachable!("strings, numbers and string keys always serialise: {error}"))
+    }
+
+    /// The same document from rules whose JSON is known, in the order in which they are tried: a change of one of ten
+    /// thousand rules then serialises that one only.
+    pub fn join_canonical_json(
+        rules: &[&RawValue],
+        development_hosts: &BTreeSet<String>,
+        teams: &BTreeMap<String, String>,
+    ) -> String {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Joined<'j> {
+            rules: &'j [&'j RawValue],
+            development_hosts: &'j BTreeSet<String>,
+            teams: &'j BTreeMap<String, String>,
+        }
+        serde_json::to_string(&Joined { rules, development_hosts, teams })
             .unwrap_or_else(|error| unreachable!("strings, numbers and string keys always serialise: {error}"))
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::compile::pattern::Pattern;
+use crate::compile::pattern::{Pattern, PatternError};
 use crate::spec::{AlertRuleSpec, Match};
 use crate::{hosts, oid};
 
@@ -86,9 +86,13 @@ const TESTS_MAX: usize = 50;
 pub fn validate(spec: &AlertRuleSpec) -> Vec<RuleIssue> {
     let mut issues = validate_shape(spec);
     if let Some(Err(error)) = spec.matches.message.as_ref().map(Pattern::new) {
-        issues.push(RuleIssue { code: error.code, field: "match.message.regex".to_owned(), message: error.message });
+        issues.push(pattern_issue(error));
     }
     issues
+}
+
+pub(crate) fn pattern_issue(error: PatternError) -> RuleIssue {
+    RuleIssue { code: error.code, field: "match.message.regex".to_owned(), message: error.message }
 }
 
 /// All faults but those that only the compilation of a regex can show.

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use mutt_rules::{
-    AlertRuleSpec, Compiled, Decision, Event, IssueCode, LintCode, Mode, Rule, RuleSet, Scratch, lint, parse_documents,
-    run_tests, validate,
+    AlertRuleSpec, Claim, Compiled, Decision, Event, IssueCode, LintCode, Mode, Rule, RuleSet, Scratch, examine, lint,
+    parse_documents, run_tests, shadowed, validate,
 };
 
 /// A rule from the `match` part of its YAML.
@@ -359,4 +359,47 @@ fn samples_of_the_repository_are_good() {
     for rule in set.rules() {
         assert_eq!(run_tests(&rule.spec), [], "{}", rule.name);
     }
+}
+
+#[test]
+fn examine_says_what_validate_tests_and_lint_say() {
+    let bad = examine("ns/a", &spec("{message: {regex: 'a(b'}}"));
+    assert_eq!(bad.issues, validate(&spec("{message: {regex: 'a(b'}}")));
+    assert!(!bad.is_good() && bad.failures.is_empty());
+    let mut tested = spec("{message: {contains: down}}");
+    tested.tests =
+        serde_json::from_value(serde_json::json!([{"event": {"message": "up"}, "expect": "match"}])).unwrap();
+    let examined = examine("ns/a", &tested);
+    assert_eq!((examined.issues.len(), &examined.failures), (0, &run_tests(&tested)));
+    assert!(!examined.is_good());
+    let slow = examine("ns/a", &spec("{message: {regex: 'q+w'}}"));
+    assert!(slow.is_good() && slow.warnings.len() == 1);
+}
+
+#[test]
+fn ten_thousand_rules_of_one_text_are_compared_quickly() {
+    let on_host = |number: usize| {
+        let mut spec = spec("{message: {contains: down}}");
+        spec.matches.hosts = vec![format!("host-{number}")];
+        spec
+    };
+    let claims: Vec<Claim> = (0..10_000).map(|number| examine("ns/a", &on_host(number)).claim).collect();
+    let mut claims: Vec<&Claim> = claims.iter().collect();
+    let everywhere = examine("ns/a", &spec("{message: {contains: 'is down'}}")).claim;
+    let again = examine("ns/a", &spec("{message: {regex: 'it is down now'}}")).claim;
+    claims.splice(0..0, [&everywhere]);
+    claims.push(&again);
+    let found = shadowed(&claims);
+    assert_eq!(found.iter().flatten().count(), 1);
+    assert_eq!(found.last(), Some(&Some(0)));
+}
+
+#[test]
+fn a_set_joined_from_known_rules_is_the_canonical_document() {
+    let rules = vec![rule("b", "{message: {contains: 'a \"quoted\" ü'}}"), rule("a", "{trapOid: 1.3.6}")];
+    let set = RuleSet::new(rules, ["lab-1".to_owned()], [("core-1".to_owned(), "NETO".to_owned())]);
+    let known: Vec<_> = set.rules().iter().map(|rule| serde_json::value::to_raw_value(rule).unwrap()).collect();
+    let known: Vec<_> = known.iter().map(AsRef::as_ref).collect();
+    let joined = RuleSet::join_canonical_json(&known, set.development_hosts(), set.teams());
+    assert_eq!(joined, set.to_canonical_json());
 }

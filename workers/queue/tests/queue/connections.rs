@@ -148,12 +148,18 @@ async fn tls_checks_the_server_against_the_given_authority() {
     let strangers = certificates(other.path());
     let server = RedisOptions::new().without_persistence().tls(files.clone()).start().await.unwrap();
     let mut settings = patient(&server.url());
-    settings.tls = Some(RedisTls { ca_path: Some(files.ca), client: None });
-    Redis::new(settings.clone()).ping().await.unwrap();
+    let pem = std::fs::read(&files.ca).unwrap();
+    for tls in [
+        RedisTls { ca_path: Some(files.ca), ..RedisTls::default() },
+        RedisTls { ca_pem: Some(pem), ..RedisTls::default() },
+    ] {
+        settings.tls = Some(tls);
+        Redis::new(settings.clone()).ping().await.unwrap();
+    }
 
     for (host, ca) in [("localhost", strangers.ca), ("localhost", "/nonexistent/ca.pem".into())] {
         settings.host = host.to_owned();
-        settings.tls = Some(RedisTls { ca_path: Some(ca), client: None });
+        settings.tls = Some(RedisTls { ca_path: Some(ca), ..RedisTls::default() });
         let error = Redis::new(settings.clone()).ping().await.unwrap_err();
         assert_eq!(*error.kind(), RedisErrorKind::NotSent, "{error}");
     }
