@@ -1,5 +1,8 @@
 //! Reconcile of a MuttPipeline: fetch → resolve → build → apply → status, one file each.
 
+pub mod build;
+pub mod resolve;
+
 use std::{convert::Infallible, sync::Arc};
 
 use crate::runtime::{Context, Shutdown};

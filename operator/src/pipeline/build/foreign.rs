@@ -1,0 +1,189 @@
+//! Kinds of other projects, as far as the operator writes them: OpenShift's Route, the Prometheus operator's ServiceMonitor and
+//! PrometheusRule. Field names are theirs.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString};
+use kube::CustomResource;
+use serde::{Deserialize, Serialize};
+
+/// `route.openshift.io/v1`, Route.
+#[derive(Debug, Clone, Default, PartialEq, CustomResource, Serialize, Deserialize)]
+#[kube(
+    group = "route.openshift.io",
+    version = "v1",
+    kind = "Route",
+    namespaced,
+    schema = "disabled",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteConfig {
+    /// Host name; the router makes one where none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The Service behind it.
+    pub to: RouteTarget,
+    /// Which of its ports.
+    pub port: RoutePort,
+    /// Where TLS ends.
+    pub tls: RouteTls,
+}
+
+/// The Service behind a Route.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteTarget {
+    /// `Service`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Port of a Route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoutePort {
+    /// Name of the Service's port.
+    pub target_port: IntOrString,
+}
+
+impl Default for RoutePort {
+    fn default() -> Self {
+        Self { target_port: IntOrString::String(String::new()) }
+    }
+}
+
+/// Where a Route ends TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteTls {
+    /// `edge`, `reencrypt` or `passthrough`.
+    pub termination: String,
+    /// What happens with plain HTTP.
+    pub insecure_edge_termination_policy: String,
+    /// PEM certificates that the router trusts at the pods.
+    #[serde(default, rename = "destinationCACertificate", skip_serializing_if = "Option::is_none")]
+    pub destination_ca_certificate: Option<String>,
+}
+
+/// `monitoring.coreos.com/v1`, ServiceMonitor.
+#[derive(Debug, Clone, Default, PartialEq, CustomResource, Serialize, Deserialize)]
+#[kube(
+    group = "monitoring.coreos.com",
+    version = "v1",
+    kind = "ServiceMonitor",
+    namespaced,
+    schema = "disabled",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceMonitorConfig {
+    /// Services to scrape, by label, in the ServiceMonitor's namespace.
+    pub selector: LabelSelector,
+    /// Label of the Services that becomes `job`.
+    pub job_label: String,
+    /// Their ports.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A port that is scraped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// Its name in the Service.
+    pub port: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Time between scrapes, as `30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<String>,
+    /// How the server is verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_config: Option<TlsConfig>,
+    /// Labels set on every series.
+    pub relabelings: Vec<Relabeling>,
+}
+
+/// How Prometheus verifies a server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsConfig {
+    /// Whom it trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<CaSource>,
+    /// Name that the certificate must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// Any certificate will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insecure_skip_verify: Option<bool>,
+}
+
+/// Where the authorities stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaSource {
+    /// A Secret's key.
+    pub secret: SecretRef,
+}
+
+/// A key in a Secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRef {
+    /// Name of the Secret.
+    pub name: String,
+    /// Key.
+    pub key: String,
+}
+
+/// Sets a label.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Relabeling {
+    /// The label.
+    pub target_label: String,
+    /// Its value.
+    pub replacement: String,
+}
+
+/// `monitoring.coreos.com/v1`, PrometheusRule.
+#[derive(Debug, Clone, Default, PartialEq, CustomResource, Serialize, Deserialize)]
+#[kube(
+    group = "monitoring.coreos.com",
+    version = "v1",
+    kind = "PrometheusRule",
+    namespaced,
+    schema = "disabled",
+    derive = "PartialEq"
+)]
+pub struct PrometheusRuleConfig {
+    /// Alerts, evaluated group by group.
+    pub groups: Vec<RuleGroup>,
+}
+
+/// A group of alerts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleGroup {
+    /// Name, unique in the object.
+    pub name: String,
+    /// Time between evaluations, as `30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<String>,
+    /// Its alerts.
+    pub rules: Vec<AlertingRule>,
+}
+
+/// One alert of Prometheus.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertingRule {
+    /// Name.
+    pub alert: String,
+    /// PromQL; true where it has a value.
+    pub expr: String,
+    /// How long it must be true.
+    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    pub for_: Option<String>,
+    /// Labels of the alert.
+    pub labels: BTreeMap<String, String>,
+    /// `summary` and `description`.
+    pub annotations: BTreeMap<String, String>,
+}
