@@ -82,11 +82,15 @@ impl Candidate {
         loop {
             match timeout(self.attempt(), self.api.get_opt(&self.name)).await {
                 Ok(Ok(lease)) => {
-                    seen = Seen::update(seen, lease);
-                    match self.take(seen.as_ref()).await {
-                        Ok(Some(held)) => return held,
-                        Ok(None) => {}
-                        Err(error) => tracing::warn!(%error, lease = self.name, "cannot take the Lease"),
+                    // Deleted under its holder, who may write until its time is over.
+                    let orphaned = lease.is_none() && seen.as_ref().is_some_and(|seen| !self.may_take(seen));
+                    if !orphaned {
+                        seen = Seen::update(seen, lease);
+                        match self.take(seen.as_ref()).await {
+                            Ok(Some(held)) => return held,
+                            Ok(None) => {}
+                            Err(error) => tracing::warn!(%error, lease = self.name, "cannot take the Lease"),
+                        }
                     }
                     let holder = seen.as_ref().and_then(|seen| holder(&seen.lease));
                     if holder != known_holder.as_deref() {
@@ -107,7 +111,7 @@ impl Candidate {
         let write = async {
             match seen {
                 None => self.api.create(&PostParams::default(), &self.new_lease()).await,
-                Some(seen) if seen.is_free(&self.identity, self.duration) => {
+                Some(seen) if self.may_take(seen) => {
                     self.api.replace(&self.name, &PostParams::default(), &self.taken(&seen.lease)).await
                 }
                 Some(_) => return Ok(None),
@@ -192,6 +196,15 @@ impl Candidate {
         }
     }
 
+    /// Whether nobody holds it, or we do (the answer to our taking was lost), or its holder's time is over.
+    fn may_take(&self, seen: &Seen) -> bool {
+        let Some(holder) = holder(&seen.lease) else { return true };
+        let promised = seen.lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
+        let promised =
+            promised.and_then(|seconds| u64::try_from(seconds).ok()).map_or(self.duration, Duration::from_secs);
+        holder == self.identity || seen.since.elapsed() > promised
+    }
+
     /// Bound of one request: a hanging connection must leave time for another one.
     fn attempt(&self) -> Duration {
         self.duration / 6
@@ -235,14 +248,6 @@ impl Seen {
             _ => Instant::now(),
         };
         Some(Self { lease, since })
-    }
-
-    fn is_free(&self, identity: &str, duration: Duration) -> bool {
-        let Some(holder) = holder(&self.lease) else { return true };
-        let promised = self.lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
-        let promised = promised.and_then(|seconds| u64::try_from(seconds).ok()).map_or(duration, Duration::from_secs);
-        // Our own: the answer to our taking was lost.
-        holder == identity || self.since.elapsed() > promised
     }
 }
 

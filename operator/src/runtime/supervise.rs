@@ -64,7 +64,8 @@ impl Supervisor {
             biased;
             () = self.shutdown.requested() => None,
             ended = self.base.ended() => Some(ended),
-            ended = self.work.ended() => Some(ended),
+            // On another thread, work may have seen the request a moment before this one.
+            ended = self.work.ended() => Some(ended).filter(|_| !self.shutdown.is_requested()),
         };
         let outcome = match unasked {
             None => self.drain().await,

@@ -1,0 +1,163 @@
+//! The process from start to end.
+
+use std::path::Path;
+
+use k8s_openapi::{
+    api::coordination::v1::Lease, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+    runtime::{conditions::is_crd_established, wait::await_condition},
+};
+use mutt_cluster::ControlPlane;
+use mutt_operator::runtime::lease::holder;
+use rustix::process::Signal;
+use tokio::{sync::OnceCell, time::timeout};
+
+use super::{
+    LIMIT, client, eventually,
+    operator::{Operator, command},
+};
+
+/// The shared cluster, with our custom resources.
+async fn cluster() -> (&'static ControlPlane, Client) {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    let cluster = ControlPlane::shared().await.unwrap();
+    let client = client(cluster.kubeconfig(), None).await;
+    INSTALLED.get_or_init(|| install(&client)).await;
+    (cluster, client)
+}
+
+async fn install(client: &Client) {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for definition in mutt_crds::definition::typed().unwrap() {
+        let name = definition.metadata.name.clone().unwrap();
+        api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(definition)).await.unwrap();
+        let established = await_condition(api.clone(), &name, is_crd_established());
+        timeout(LIMIT, established).await.expect("established within the limit").unwrap();
+    }
+}
+
+async fn lease_holder(client: &Client, lease: &str) -> Option<String> {
+    let lease = Api::<Lease>::namespaced(client.clone(), "default").get_opt(lease).await.unwrap()?;
+    holder(&lease).map(str::to_owned)
+}
+
+#[tokio::test]
+async fn sigterm_hands_the_lease_to_the_standby_at_once_and_ends_with_0() {
+    let (cluster, client) = cluster().await;
+    // The Lease would lapse after five minutes only.
+    let flags = ["--lease-name=handed-on", "--lease-duration-seconds=300"];
+    let mut first = Operator::start(cluster.kubeconfig(), &[&flags[..], &["--pod-name=first"]].concat());
+    first.leads().await;
+    first.answers("/ready", 200, "ready").await;
+    let mut second = Operator::start(cluster.kubeconfig(), &[&flags[..], &["--pod-name=second"]].concat());
+    second.logs("waiting for the Lease").await;
+    second.answers("/ready", 200, "ready").await;
+    second.answers("/live", 200, "alive").await;
+    second.answers("/metrics", 200, "\nmutt_operator_leader 0\n").await;
+    assert!(lease_holder(&client, "handed-on").await.unwrap().starts_with("first_"));
+    first.signal(Signal::TERM);
+    first.ends_with(0).await;
+    second.leads().await;
+    assert!(lease_holder(&client, "handed-on").await.unwrap().starts_with("second_"));
+    second.signal(Signal::INT);
+    second.ends_with(0).await;
+    assert_eq!(lease_holder(&client, "handed-on").await, None);
+}
+
+#[tokio::test]
+async fn a_killed_leader_is_replaced_and_check_tells_who_leads() {
+    let (cluster, _) = cluster().await;
+    let flags = ["--lease-name=killed", "--lease-duration-seconds=3"];
+    let mut first = Operator::start(cluster.kubeconfig(), &[&flags[..], &["--pod-name=first"]].concat());
+    first.leads().await;
+    let second = Operator::start(cluster.kubeconfig(), &[&flags[..], &["--pod-name=second"]].concat());
+    second.logs("waiting for the Lease").await;
+    first.signal(Signal::KILL);
+    first.ends().await;
+    second.leads().await;
+    let (code, said) = check(cluster.kubeconfig(), &flags).await;
+    assert!(code == 0 && said.contains("leader: second_"), "{code}: {said}");
+}
+
+#[tokio::test]
+async fn check_says_what_is_wrong() {
+    let (cluster, _) = cluster().await;
+    let stranger = cluster.kubeconfig_of("stranger", None).unwrap();
+    let (code, said) = check(&stranger, &["--lease-name=none", "--watch-namespace=somewhere"]).await;
+    assert!(code == 1 && said.contains("MuttPipeline cannot be read in namespace somewhere"), "{code}: {said}");
+    let (code, said) = check(cluster.kubeconfig(), &["--leader-election=false"]).await;
+    assert!(code == 0 && said.contains("AlertRule: readable in all namespaces"), "{code}: {said}");
+}
+
+/// Exit code and output of `--check`.
+async fn check(kubeconfig: &Path, flags: &[&str]) -> (i32, String) {
+    let mut command = command(kubeconfig);
+    command.arg("--check").args(flags);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[tokio::test]
+async fn missing_custom_resources_are_said_and_waited_for_and_a_lost_api_server_ends_the_leader() {
+    let mut cluster = ControlPlane::start().await.unwrap();
+    let client = client(cluster.kubeconfig(), None).await;
+    let mut operator = Operator::start(cluster.kubeconfig(), &["--lease-duration-seconds=6"]);
+    operator.logs("install charts/mutt-crds").await;
+    operator.answers("/ready", 503, "MuttPipeline of mutt.dev/v1alpha1 is not installed").await;
+    operator.answers("/live", 200, "alive").await;
+    assert_eq!(lease_holder(&client, "mutt-operator").await, None);
+    install(&client).await;
+    operator.leads().await;
+    operator.answers("/ready", 200, "ready").await;
+
+    // A short outage is ridden out, a longer one is not: another may lead by then.
+    cluster.stop_api_server().unwrap();
+    operator.ends_with(70).await;
+    let log = operator.log();
+    assert!(log.contains("leadership ended: the Lease could not be renewed in time"), "{log}");
+
+    // Started again, as kubelet does, it waits for the API server.
+    let operator = Operator::start(cluster.kubeconfig(), &["--lease-duration-seconds=6"]);
+    operator.answers("/ready", 503, "the API server does not answer").await;
+    operator.answers("/live", 200, "alive").await;
+    cluster.start_api_server().await.unwrap();
+    operator.leads().await;
+}
+
+#[tokio::test]
+async fn a_busy_port_and_bad_flags_are_said_before_anything_else() {
+    let nowhere = Path::new("/nowhere/kubeconfig");
+    let taken = tokio::net::TcpListener::bind(("0.0.0.0", 0)).await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let mut operator = Operator::start_on(port, nowhere, &[]);
+    operator.ends_with(69).await;
+    assert!(operator.log().contains(&format!("cannot listen on port {port}")), "{}", operator.log());
+
+    let mut operator = Operator::start(nowhere, &["--concurrency=0", "--lease-name=No"]);
+    operator.ends_with(64).await;
+    let log = operator.log();
+    assert!(log.contains("--concurrency") && log.contains("--lease-name"), "{log}");
+    let mut operator = Operator::start(nowhere, &["--no-such-flag"]);
+    operator.ends_with(64).await;
+
+    let mut operator = Operator::start(nowhere, &[]);
+    operator.ends_with(69).await;
+    assert!(operator.log().contains("no API server is known"), "{}", operator.log());
+}
+
+#[tokio::test]
+async fn metrics_are_served_and_bounded_in_time() {
+    let (cluster, _) = cluster().await;
+    let operator = Operator::start(cluster.kubeconfig(), &["--lease-name=metrics"]);
+    operator.leads().await;
+    let (_, text) = eventually("metrics", async || operator.get("/metrics").await).await;
+    for name in ["mutt_operator_build_info{version=", "mutt_operator_seconds_since_progress{task=\"runtime\"}"] {
+        assert!(text.contains(name), "{name} is missing in:\n{text}");
+    }
+    // The Lease was created, which is the first write.
+    assert!(text.contains(r#"mutt_operator_writes_total{resource="leases",verb="POST"} 1"#), "{text}");
+}
