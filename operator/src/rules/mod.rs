@@ -1,15 +1,13 @@
 //! How AlertRules travel: index → publish → acknowledged → status.
 
-use std::{convert::Infallible, sync::Arc};
-
-use crate::runtime::{Context, Shutdown};
-
+pub mod acks;
 pub mod board;
+pub mod form;
+pub mod index;
+#[cfg(test)]
+mod index_tests;
+pub mod status;
+#[cfg(test)]
+mod status_tests;
 
 pub use board::{PipelineKey, QueueDepths, RulesBoard, RulesState};
-
-/// Not there yet.
-pub async fn run(_context: Arc<Context>, shutdown: Shutdown) -> Result<(), Infallible> {
-    shutdown.requested().await;
-    Ok(())
-}

@@ -1,0 +1,355 @@
+//! Which rules each pipeline has, from the objects as they were seen last. Pure: no client and no clock.
+//!
+//! A rule is judged alone and only when its spec changes ([`Index::unjudged`], [`Index::judged`]). A rejected one stays in
+//! use in its last good form.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{Selector, SelectorExt};
+use mutt_crds::AlertRuleStatus;
+use mutt_crds::pipeline::RedisSpec;
+use mutt_rules::AlertRuleSpec;
+
+use super::board::PipelineKey;
+use super::form::{Form, Verdict};
+
+/// An AlertRule as seen in the API.
+#[derive(Debug, Clone)]
+pub struct RuleObject {
+    /// `namespace/name`.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its spec, or why the stored object cannot be read.
+    pub spec: Result<Arc<AlertRuleSpec>, String>,
+    /// Its status.
+    pub status: AlertRuleStatus,
+}
+
+/// What counts here of a MuttPipeline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PipelineObject {
+    /// Namespace and name.
+    pub key: PipelineKey,
+    /// Its UID.
+    pub uid: String,
+    /// Labels of its rules; none = all.
+    pub rule_selector: Option<LabelSelector>,
+    /// Labels of its rules' namespaces; none = its own namespace only.
+    pub namespace_selector: Option<LabelSelector>,
+    /// What its task needs.
+    pub settings: Arc<PipelineSettings>,
+}
+
+/// What the rule set of a pipeline needs besides rules, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PipelineSettings {
+    /// Where Redis is.
+    pub redis: RedisSpec,
+    /// Hosts whose events take the development handling.
+    pub development_hosts: BTreeSet<String>,
+    /// Host → team.
+    pub teams: BTreeMap<String, String>,
+}
+
+/// The rules of a pipeline.
+#[derive(Debug, Clone)]
+pub struct PipelineSet {
+    /// UID of the MuttPipeline.
+    pub uid: String,
+    /// Counts the sets that were made; a later one has a greater number.
+    pub version: u64,
+    /// See [`PipelineSettings`].
+    pub settings: Arc<PipelineSettings>,
+    /// Rules to be served, in the order in which they are tried.
+    pub forms: Vec<Arc<Form>>,
+    /// Names of rejected rules whose last good form is not known here: Redis may serve it.
+    pub lost: BTreeSet<String>,
+    /// Selected rules that are accepted.
+    pub accepted: usize,
+    /// Selected rules that are not.
+    pub rejected: usize,
+}
+
+/// One rule.
+#[derive(Debug)]
+pub struct Entry {
+    /// As seen last.
+    pub object: RuleObject,
+    /// What is said about it; none before it was judged.
+    pub verdict: Option<Verdict>,
+    /// Its accepted form, or the last one that was.
+    pub good: Option<Arc<Form>>,
+    /// The pipelines that select it.
+    pub pipelines: BTreeSet<PipelineKey>,
+}
+
+#[derive(Debug)]
+struct Pipeline {
+    object: PipelineObject,
+    rules: Selector,
+    namespaces: Option<Selector>,
+}
+
+/// All rules and pipelines.
+#[derive(Debug, Default)]
+pub struct Index {
+    rules: BTreeMap<String, Entry>,
+    pipelines: BTreeMap<PipelineKey, Pipeline>,
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    unjudged: BTreeSet<String>,
+    /// Rules whose place in pipelines must be looked at again.
+    unplaced: BTreeSet<String>,
+    touched_rules: BTreeSet<String>,
+    touched_pipelines: BTreeSet<PipelineKey>,
+    versions: u64,
+}
+
+impl Index {
+    /// A rule was seen.
+    pub fn apply_rule(&mut self, object: RuleObject) {
+        let name = object.name.clone();
+        let before = self.rules.remove(&name);
+        let same_object = before.filter(|entry| entry.object.uid == object.uid);
+        let Some(mut entry) = same_object else {
+            // Another object of the same name starts anew: it has no last good form.
+            self.forget_place(&name);
+            self.unjudged.insert(name.clone());
+            self.unplaced.insert(name.clone());
+            let entry = Entry { object, verdict: None, good: None, pipelines: BTreeSet::new() };
+            self.rules.insert(name, entry);
+            return;
+        };
+        if entry.object.spec != object.spec {
+            self.unjudged.insert(name.clone());
+        }
+        if entry.object.labels != object.labels {
+            self.unplaced.insert(name.clone());
+        }
+        if entry.object.generation != object.generation || entry.object.status != object.status {
+            self.touched_rules.insert(name.clone());
+        }
+        entry.object = object;
+        self.rules.insert(name, entry);
+    }
+
+    /// A rule is gone.
+    pub fn delete_rule(&mut self, name: &str) {
+        self.forget_place(name);
+        self.rules.remove(name);
+        self.unjudged.remove(name);
+        self.unplaced.remove(name);
+        self.touched_rules.insert(name.to_owned());
+    }
+
+    /// After a complete list of a namespace (none = of all): what is not in it is gone.
+    pub fn retain_rules(&mut self, namespace: Option<&str>, seen: &HashSet<String>) {
+        let gone: Vec<String> = self
+            .rules
+            .keys()
+            .filter(|name| namespace.is_none_or(|namespace| namespace_of(name) == namespace) && !seen.contains(*name))
+            .cloned()
+            .collect();
+        for name in gone {
+            self.delete_rule(&name);
+        }
+    }
+
+    /// A pipeline was seen. A selector that is none selects nothing; the API server refuses such.
+    pub fn apply_pipeline(&mut self, object: PipelineObject) {
+        let before = self.pipelines.get(&object.key);
+        if before.is_some_and(|before| before.object == object) {
+            return;
+        }
+        let nothing = || Selector::from_iter([("mutt.dev/no-such-label", "selector could not be read")]);
+        let selector = |selector: LabelSelector| Selector::try_from(selector).unwrap_or_else(|_| nothing());
+        let pipeline = Pipeline {
+            rules: object.rule_selector.clone().map(selector).unwrap_or_default(),
+            namespaces: object.namespace_selector.clone().map(selector),
+            object,
+        };
+        let same_selection = before.is_some_and(|before| {
+            before.object.rule_selector == pipeline.object.rule_selector
+                && before.object.namespace_selector == pipeline.object.namespace_selector
+        });
+        if !same_selection {
+            self.unplaced.extend(self.rules.keys().cloned());
+        }
+        self.touched_pipelines.insert(pipeline.object.key.clone());
+        self.pipelines.insert(pipeline.object.key.clone(), pipeline);
+    }
+
+    /// A pipeline is gone.
+    pub fn delete_pipeline(&mut self, key: &PipelineKey) {
+        self.pipelines.remove(key);
+        self.touched_pipelines.insert(key.clone());
+        for (name, entry) in &mut self.rules {
+            if entry.pipelines.remove(key) {
+                self.touched_rules.insert(name.clone());
+            }
+        }
+    }
+
+    /// After a complete list of a namespace (none = of all).
+    pub fn retain_pipelines(&mut self, namespace: Option<&str>, seen: &HashSet<PipelineKey>) {
+        let is_gone =
+            |key: &&PipelineKey| namespace.is_none_or(|namespace| key.namespace == namespace) && !seen.contains(*key);
+        let gone: Vec<PipelineKey> = self.pipelines.keys().filter(is_gone).cloned().collect();
+        for key in gone {
+            self.delete_pipeline(&key);
+        }
+    }
+
+    /// The labels of a namespace were seen; none = it is gone, its rules go by themselves.
+    pub fn apply_namespace(&mut self, name: &str, labels: Option<BTreeMap<String, String>>) {
+        let before = self.namespaces.get(name);
+        if before == labels.as_ref() {
+            return;
+        }
+        self.unplaced.extend(self.rules.keys().filter(|rule| namespace_of(rule) == name).cloned());
+        match labels {
+            Some(labels) => self.namespaces.insert(name.to_owned(), labels),
+            None => self.namespaces.remove(name),
+        };
+    }
+
+    /// After a complete list of the namespaces.
+    pub fn retain_namespaces(&mut self, seen: &HashSet<String>) {
+        let gone: Vec<String> = self.namespaces.keys().filter(|name| !seen.contains(*name)).cloned().collect();
+        for name in gone {
+            self.apply_namespace(&name, None);
+        }
+    }
+
+    /// Rules whose spec was not judged yet. Those that cannot be read are judged here.
+    pub fn unjudged(&mut self) -> Vec<(String, Arc<AlertRuleSpec>)> {
+        let mut readable = Vec::new();
+        for name in std::mem::take(&mut self.unjudged) {
+            match self.rules.get(&name).map(|entry| entry.object.spec.clone()) {
+                Some(Ok(spec)) => readable.push((name, spec)),
+                Some(Err(error)) => self.judged(&name, Verdict::unreadable(&error), None),
+                None => {}
+            }
+        }
+        readable
+    }
+
+    /// What was found about a rule's present spec.
+    pub fn judged(&mut self, name: &str, verdict: Verdict, form: Option<Form>) {
+        let Some(entry) = self.rules.get_mut(name) else { return };
+        entry.verdict = Some(verdict);
+        let same = matches!((&entry.good, &form), (Some(good), Some(form)) if good.hash == form.hash);
+        if let Some(form) = form.filter(|_| !same) {
+            entry.good = Some(Arc::new(form));
+        }
+        self.touched_rules.insert(name.to_owned());
+        self.touched_pipelines.extend(entry.pipelines.iter().cloned());
+    }
+
+    /// The last good form of a rejected rule was found in what a pipeline serves.
+    pub fn recover(&mut self, form: &Arc<Form>) {
+        let Some(entry) = self.rules.get_mut(form.name()) else { return };
+        if entry.good.is_none() && entry.verdict.as_ref().is_some_and(|verdict| !verdict.is_accepted()) {
+            entry.good = Some(Arc::clone(form));
+            self.touched_rules.insert(form.name().to_owned());
+            self.touched_pipelines.extend(entry.pipelines.iter().cloned());
+        }
+    }
+
+    /// Puts rules in their places and returns what changed since the last call: rules, and pipelines with their set
+    /// (none = the pipeline is gone).
+    pub fn changes(&mut self) -> (BTreeSet<String>, Vec<(PipelineKey, Option<PipelineSet>)>) {
+        for name in std::mem::take(&mut self.unplaced) {
+            self.place(&name);
+        }
+        let pipelines = std::mem::take(&mut self.touched_pipelines);
+        let sets = pipelines.into_iter().map(|key| {
+            let set = self.set_of(&key);
+            (key, set)
+        });
+        let sets = sets.collect();
+        (std::mem::take(&mut self.touched_rules), sets)
+    }
+
+    fn place(&mut self, name: &str) {
+        let Some(entry) = self.rules.get_mut(name) else { return };
+        let namespace = namespace_of(name);
+        let none = BTreeMap::new();
+        let labels = self.namespaces.get(namespace).unwrap_or(&none);
+        let selecting = self.pipelines.values().filter(|pipeline| {
+            let in_namespace = match &pipeline.namespaces {
+                Some(namespaces) => namespaces.matches(labels),
+                None => pipeline.object.key.namespace == namespace,
+            };
+            in_namespace && pipeline.rules.matches(&entry.object.labels)
+        });
+        let pipelines: BTreeSet<PipelineKey> = selecting.map(|pipeline| pipeline.object.key.clone()).collect();
+        if pipelines != entry.pipelines {
+            self.touched_pipelines.extend(pipelines.symmetric_difference(&entry.pipelines).cloned());
+            self.touched_rules.insert(name.to_owned());
+            entry.pipelines = pipelines;
+        }
+    }
+
+    fn forget_place(&mut self, name: &str) {
+        if let Some(entry) = self.rules.get(name) {
+            self.touched_pipelines.extend(entry.pipelines.iter().cloned());
+        }
+    }
+
+    fn set_of(&mut self, key: &PipelineKey) -> Option<PipelineSet> {
+        let pipeline = self.pipelines.get(key)?;
+        self.versions += 1;
+        let mut set = PipelineSet {
+            uid: pipeline.object.uid.clone(),
+            version: self.versions,
+            settings: Arc::clone(&pipeline.object.settings),
+            forms: Vec::new(),
+            lost: BTreeSet::new(),
+            accepted: 0,
+            rejected: 0,
+        };
+        for (name, entry) in self.rules.iter().filter(|(_, entry)| entry.pipelines.contains(key)) {
+            let is_accepted = entry.verdict.as_ref().is_some_and(Verdict::is_accepted);
+            set.accepted += usize::from(is_accepted);
+            set.rejected += usize::from(!is_accepted);
+            // Whoever switches a broken rule off wants it off.
+            let is_off = !is_accepted && entry.object.spec.as_ref().is_ok_and(|spec| !spec.enabled);
+            match &entry.good {
+                _ if is_off => {}
+                Some(form) => set.forms.push(Arc::clone(form)),
+                None => drop(set.lost.insert(name.clone())),
+            }
+        }
+        set.forms.sort_by(|a, b| a.rule.order(&b.rule));
+        Some(set)
+    }
+
+    /// One rule.
+    pub fn rule(&self, name: &str) -> Option<&Entry> {
+        self.rules.get(name)
+    }
+
+    /// One rule, whose status was just written.
+    pub fn set_status(&mut self, name: &str, uid: &str, status: AlertRuleStatus) {
+        if let Some(entry) = self.rules.get_mut(name).filter(|entry| entry.object.uid == uid) {
+            entry.object.status = status;
+        }
+    }
+
+    /// Names of all rules.
+    pub fn rule_names(&self) -> impl Iterator<Item = &String> {
+        self.rules.keys()
+    }
+}
+
+/// The namespace of `namespace/name`.
+pub fn namespace_of(name: &str) -> &str {
+    name.split_once('/').map_or("", |(namespace, _)| namespace)
+}
