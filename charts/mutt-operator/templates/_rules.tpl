@@ -56,10 +56,10 @@
 - apiGroups: [monitoring.coreos.com]
   resources: [servicemonitors, prometheusrules]
   verbs: [get, list, watch, create, patch, delete]
-# Events on pipelines and rules say what happened; a repeated one is counted by a patch.
+# Events on pipelines and rules say what happened.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end }}
 
 {{- /* What needs the whole cluster; only there when all namespaces are served. */}}
@@ -79,9 +79,5 @@
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [{{ include "mutt-operator.fullname" . }}]
-  verbs: [get, update, patch]
-# An Event says who leads.
-- apiGroups: [events.k8s.io]
-  resources: [events]
-  verbs: [create, patch]
+  verbs: [get, update]
 {{- end }}

@@ -5,5 +5,7 @@ mod cases;
 mod golden;
 mod health;
 mod helm;
+mod install;
+mod kubectl;
 mod policy;
 mod schema;
