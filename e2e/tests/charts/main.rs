@@ -1,6 +1,7 @@
 //! The Helm charts and the Argo CD health checks: rendered, linted, refused and judged as their users' tools do it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod admission;
 mod cases;
 mod golden;
 mod health;
