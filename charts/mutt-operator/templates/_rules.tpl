@@ -80,4 +80,8 @@
   resources: [leases]
   resourceNames: [{{ include "mutt-operator.fullname" . }}]
   verbs: [get, update]
+# An Event on the Lease says who leads.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
 {{- end }}

@@ -63,6 +63,10 @@ impl Seeker {
         let Some(held) = shutdown.or(candidate.acquire()).await else { return Ok(()) };
         tracing::info!(lease = candidate.name, identity = candidate.identity, "leads");
         self.leads();
+        let (lease, note) = (held.reference(), format!("{} leads", candidate.identity));
+        let says = self.context.events.normal(&lease, "LeaderElection", "Lead", &note);
+        // Dropped after a while: a slow API server must not keep the Lease from being renewed.
+        let _ = tokio::time::timeout(candidate.duration / 6, says).await;
         let kept = candidate.keep(held, &self.context.metrics, &shutdown).await;
         self.context.metrics.leader.set(0);
         candidate.release(kept?).await;

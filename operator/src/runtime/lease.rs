@@ -12,11 +12,14 @@
 use std::time::Duration;
 
 use k8s_openapi::{
-    api::coordination::v1::{Lease, LeaseSpec},
+    api::{
+        coordination::v1::{Lease, LeaseSpec},
+        core::v1::ObjectReference,
+    },
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
     jiff::Timestamp,
 };
-use kube::{Api, api::PostParams};
+use kube::{Api, Resource, api::PostParams};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::{Context, Shutdown, metrics::Metrics};
@@ -59,6 +62,13 @@ struct Seen {
 pub struct Held {
     lease: Lease,
     renewed: Instant,
+}
+
+impl Held {
+    /// The Lease, as Events name it.
+    pub fn reference(&self) -> ObjectReference {
+        self.lease.object_ref(&())
+    }
 }
 
 impl Candidate {

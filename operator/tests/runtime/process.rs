@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use k8s_openapi::{
-    api::coordination::v1::Lease, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    api::{coordination::v1::Lease, events::v1::Event},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
     runtime::{conditions::is_crd_established, wait::await_condition},
 };
 use mutt_cluster::ControlPlane;
@@ -62,6 +63,14 @@ async fn sigterm_hands_the_lease_to_the_standby_at_once_and_ends_with_0() {
     first.ends_with(0).await;
     second.leads().await;
     assert!(lease_holder(&client, "handed-on").await.unwrap().starts_with("second_"));
+    eventually("an Event says who leads", async || {
+        let events = Api::<Event>::namespaced(client.clone(), "default").list(&ListParams::default()).await.unwrap();
+        events.into_iter().find(|event| {
+            event.regarding.as_ref().and_then(|lease| lease.name.as_deref()) == Some("handed-on")
+                && event.note.as_deref().is_some_and(|note| note.starts_with("second_") && note.ends_with(" leads"))
+        })
+    })
+    .await;
     second.signal(Signal::INT);
     second.ends_with(0).await;
     assert_eq!(lease_holder(&client, "handed-on").await, None);
