@@ -11,3 +11,12 @@ pub mod status;
 mod status_tests;
 
 pub use board::{PipelineKey, QueueDepths, RulesBoard, RulesState};
+
+/// Not there yet.
+pub async fn run(
+    _context: std::sync::Arc<crate::runtime::Context>,
+    shutdown: crate::runtime::Shutdown,
+) -> Result<(), std::convert::Infallible> {
+    shutdown.requested().await;
+    Ok(())
+}
