@@ -100,8 +100,7 @@ spec:
 
     /// Posts an event to the ingestor's Service, again until one of its pods takes it.
     pub(crate) async fn send(&self, host: &str, message: &str) {
-        let service = get(self.namespace, "service", "core-ingestor").await.unwrap();
-        let url = format!("http://{}:8080/ingest", service["spec"]["clusterIP"].as_str().unwrap());
+        let url = self.ingest_url().await;
         let event = json!({"hostname": host, "message": message, "timestamp": "2026-11-25T12:00:00Z"});
         let client = client();
         eventually(&format!("the Service takes the event {message:?}"), async || {
@@ -109,6 +108,18 @@ spec:
             answer.is_ok_and(|answer| answer.status() == 200)
         })
         .await;
+    }
+
+    /// Posts an event with this key once; the status, if the Service answers.
+    pub(crate) async fn post(&self, key: &str) -> Option<u16> {
+        let event = json!({"hostname": "core-1", "message": "a key is tried", "timestamp": "2026-11-25T12:00:00Z"});
+        let answer = client().post(self.ingest_url().await).header("X-API-KEY", key).json(&event).send().await;
+        answer.ok().map(|answer| answer.status().as_u16())
+    }
+
+    async fn ingest_url(&self) -> String {
+        let service = get(self.namespace, "service", "core-ingestor").await.unwrap();
+        format!("http://{}:8080/ingest", service["spec"]["clusterIP"].as_str().unwrap())
     }
 
     /// Waits until the webhook has got an alert with this text.

@@ -6,7 +6,7 @@ use mutt_e2e::eventually;
 
 use super::installation::{DumpOnFailure, installed};
 use super::kubectl::{apply, get, kubectl, wait_condition};
-use super::pipeline::{Deployed, rule};
+use super::pipeline::{Deployed, INGEST_KEY, rule};
 
 const NAMESPACE: &str = "trouble";
 /// Changes that are timed; the figures are printed, `make bench-operator` judges them.
@@ -21,6 +21,7 @@ async fn a_pipeline_says_what_is_wrong_and_recovers() {
     a_bad_rule_harms_no_other(&pipeline).await;
     redis_flushed_and_away(&pipeline).await;
     a_secret_goes_and_comes_back(&pipeline).await;
+    a_changed_secret_is_reloaded(&pipeline).await;
     kubectl(&["delete", "namespace", NAMESPACE, "--wait=true", "--timeout=3m"]).await;
 }
 
@@ -96,4 +97,28 @@ async fn a_secret_goes_and_comes_back(pipeline: &Deployed) {
     assert!(get(NAMESPACE, "deployment", "core-forwarder").await.is_some(), "nothing is deleted for a missing Secret");
     apply(&pipeline.secrets()).await;
     pipeline.ready().await;
+}
+
+async fn a_changed_secret_is_reloaded(pipeline: &Deployed) {
+    let before = pods().await;
+    apply(&pipeline.secrets().replace(INGEST_KEY, "the-new-key")).await;
+    // The kubelet brings the file, the ingestor reads it.
+    eventually("the ingestor takes the new key", async || pipeline.post("the-new-key").await == Some(200)).await;
+    eventually("the old key is refused", async || pipeline.post(INGEST_KEY).await == Some(401)).await;
+    assert_eq!(pods().await, before, "a changed Secret restarted pods");
+}
+
+async fn pods() -> String {
+    let template = "{range .items[*]}{.metadata.name} {.status.containerStatuses[0].restartCount}\n{end}";
+    kubectl(&[
+        "-n",
+        NAMESPACE,
+        "get",
+        "pods",
+        "-l",
+        "app.kubernetes.io/component=ingestor",
+        "-o",
+        &format!("jsonpath={template}"),
+    ])
+    .await
 }
