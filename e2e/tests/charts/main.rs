@@ -9,4 +9,5 @@ mod helm;
 mod install;
 mod kubectl;
 mod policy;
+mod readme;
 mod schema;
