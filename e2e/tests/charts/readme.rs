@@ -33,7 +33,7 @@ fn golden_readmes_of_the_charts() {
         text.push_str("| value | default | what |\n|---|---|---|\n");
         for documented in documented(&yaml) {
             let default = documented.path.split('.').fold(&values, |value, key| &value[key]);
- `{}` | {} | {} |\n", documented.path, shown(default), documented.text));| `{}` | {} | {} |\n", documented.path, shown(default), documented.text));
+            writeln!(text, "| `{}` | {} | {} |", documented.path, shown(default), documented.text).unwrap();
         }
         let path = folder.join("README.md");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
