@@ -64,6 +64,11 @@ bench: ## Measure, each figure beside its limit in the same run; quiet cores, pl
 	$(CARGO) build --release -p mutt --locked
 	$${CARGO_TARGET_DIR:-target}/release/mutt bench
 
+.PHONY: bench-operator
+bench-operator: cluster-binaries ## Measure the operator with a real API server, Redis, PostgreSQL and two alerters; quiet cores, please.
+	$(CARGO) build --release -p mutt --locked
+	$(CARGO) bench -p mutt-operator --bench operator --locked
+
 .PHONY: golden
 golden: ## Write generated files again: custom resource definitions and their reference, the README's settings table, OpenAPI.
 	UPDATE_GOLDEN=1 $(CARGO) test -p mutt-crds --lib --locked golden
