@@ -164,7 +164,8 @@ async fn a_holder_cut_off_from_the_api_server_stops_before_another_leads() {
         acquired(&successor).await;
         Instant::now()
     };
-    let ((lost, lost_at), led_at) = timeout(LIMIT, async { tokio::join!(leads, succeeds) }).await.unwrap();
+    let both = Box::pin(async { tokio::join!(leads, succeeds) });
+    let ((lost, lost_at), led_at) = timeout(LIMIT, both).await.unwrap();
     assert!(matches!(lost, Err(LeaseLost::Silent(_))), "{lost:?}");
     assert!(lost_at < led_at, "both led for {:?}", lost_at - led_at);
 }
