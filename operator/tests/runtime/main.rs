@@ -1,6 +1,7 @@
 //! What keeps the operator running, against a real API server: the Lease, and the process from start to end.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod chart;
 mod context;
 mod lease;
 mod operator;

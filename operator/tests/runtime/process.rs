@@ -30,7 +30,7 @@ async fn cluster() -> (&'static ControlPlane, Client) {
     (cluster, client)
 }
 
-async fn install(client: &Client) {
+pub(crate) async fn install(client: &Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for definition in mutt_crds::definition::typed().unwrap() {
         let name = definition.metadata.name.clone().unwrap();
