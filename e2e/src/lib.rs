@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod binary;
+mod health;
 mod pipeline;
 mod role;
 mod sender;
@@ -9,6 +10,7 @@ mod sender;
 use std::time::{Duration, Instant};
 
 pub use binary::{mutt, output_of, repository};
+pub use health::argo_cd_health;
 pub use pipeline::Pipeline;
 pub use role::{Role, RoleProcess};
 pub use sender::{Answer, Sender, event};

@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use mutt_e2e::repository;
+use mutt_e2e::{argo_cd_health, repository};
 use serde_json::Value;
 
 use crate::cases::documents;
@@ -29,9 +28,9 @@ fn every_object_is_judged_as_its_test_says() {
         for test in tests["tests"].as_array().unwrap() {
             let input = test["inputPath"].as_str().unwrap();
             let expected = &test["healthStatus"];
-            let said = health(&folder.join("health.lua"), &read(&folder.join(input)));
+            let (status, message) = argo_cd_health(kind, &read(&folder.join(input)));
             assert_eq!(
-                (said.0.as_str(), said.1.as_str()),
+                (status.as_str(), message.as_str()),
                 (expected["status"].as_str().unwrap(), expected["message"].as_str().unwrap()),
                 "{kind} {input}"
             );
@@ -49,65 +48,6 @@ fn every_test_object_is_used_by_a_test() {
             assert!(tests.contains(&format!("testdata/{name}\n")), "{kind}: {name} is in no test");
         }
     }
-}
-
-/// Status and message that the script returns for an object.
-fn health(script: &Path, object: &Value) -> (String, String) {
-    let mut program = String::from("obj = ");
-    literal(object, &mut program);
-    program.push_str("\nlocal health = dofile(");
-    string(script.to_str().unwrap(), &mut program);
-    program.push_str(")\nio.write(health.status, '\\n', health.message)");
-    let output = Command::new("lua")
-        .arg("-e")
-        .arg(&program)
-        .output()
-        .unwrap_or_else(|error| panic!("no Lua interpreter `lua` ({error}): run .ci/setup test"));
-    assert!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
-    let said = String::from_utf8(output.stdout).unwrap();
-    let (status, message) = said.split_once('\n').unwrap();
-    (status.to_owned(), message.to_owned())
-}
-
-/// A JSON value as a Lua expression, as Argo CD hands objects over: null is nil, lists count from 1.
-fn literal(value: &Value, lua: &mut String) {
-    match value {
-        Value::Null => lua.push_str("nil"),
-        Value::Bool(_) | Value::Number(_) => write!(lua, "{value}").unwrap(),
-        Value::String(text) => string(text, lua),
-        Value::Array(items) => {
-            lua.push('{');
-            for item in items {
-                literal(item, lua);
-                lua.push(',');
-            }
-            lua.push('}');
-        }
-        Value::Object(members) => {
-            lua.push('{');
-            for (name, member) in members {
-                lua.push('[');
-                string(name, lua);
-                lua.push_str("]=");
-                literal(member, lua);
-                lua.push(',');
-            }
-            lua.push('}');
-        }
-    }
-}
-
-/// Decimal escapes are the one form that every Lua reads.
-fn string(text: &str, lua: &mut String) {
-    lua.push('"');
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || byte == b' ' {
-            lua.push(char::from(byte));
-        } else {
-            write!(lua, "\\{byte:03}").unwrap();
-        }
-    }
-    lua.push('"');
 }
 
 /// `argocd-cm.yaml` is for people whose Argo CD does not bring these checks; it holds the same scripts.

@@ -139,6 +139,15 @@ fn dashboard_and_alerts_use_only_metrics_that_the_operator_has() {
     assert!(used.iter().all(|names| !names.is_empty()));
 }
 
+#[test]
+fn the_dashboard_arrives_as_it_is() {
+    let file = fs::read_to_string(repository().join("charts/mutt-operator/files/dashboard.json")).unwrap();
+    let (_, documents) = renders().into_iter().find(|(case, _)| case == "mutt-operator-all").unwrap();
+    let map = documents.iter().find(|document| document["kind"] == "ConfigMap").unwrap();
+    let rendered: Value = serde_json::from_str(map["data"]["mutt-operator.json"].as_str().unwrap()).unwrap();
+    assert_eq!(rendered, serde_json::from_str::<Value>(&file).unwrap());
+}
+
 /// Names that begin with `mutt_operator_`.
 fn metric_names(text: &str) -> BTreeSet<String> {
     text.match_indices("mutt_operator_")

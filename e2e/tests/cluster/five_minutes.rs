@@ -1,6 +1,6 @@
 //! "Kubernetes in five minutes": the README's commands as they stand there.
 
-use mutt_e2e::eventually;
+use mutt_e2e::{argo_cd_health, eventually};
 
 use super::installation::{DumpOnFailure, installed};
 use super::kubectl::{get, kubectl, readme};
@@ -33,6 +33,13 @@ async fn the_readme_leads_to_an_alert() {
         components.iter().map(|role| (role["name"].as_str().unwrap(), role["ready"].as_i64())).collect();
     assert_eq!(ready, ["ingestor", "alerter", "forwarder", "webui"].map(|role| (role, Some(2))));
     assert_eq!(pipeline["status"]["rules"]["active"], "2/2", "{pipeline:#}");
+
+    // Argo CD would agree.
+    let rule = get("netops", "alertrule", "bgp-neighbor-down").await.unwrap();
+    for (kind, object) in [("MuttPipeline", &pipeline), ("AlertRule", &rule)] {
+        let (health, why) = argo_cd_health(kind, object);
+        assert_eq!(health, "Healthy", "{why}: {object:#}");
+    }
 
     // Every field is explained.
     let explained = kubectl(&["explain", "muttpipeline.spec.moogsoft.rateLimit"]).await;
