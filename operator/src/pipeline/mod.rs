@@ -1,14 +1,220 @@
-//! Reconcile of a MuttPipeline: fetch → resolve → build → apply → status, one file each.
+//! Reconcile of a MuttPipeline: fetch → resolve → build → apply → status, one file each. Three steps talk to the API server (fetch,
+//! apply, status), two are pure.
 
+pub mod apply;
 pub mod build;
+pub mod error;
+pub mod fetch;
+pub mod kinds;
+pub mod mirror;
+mod report;
 pub mod resolve;
+mod retry;
+pub mod secrets;
+pub mod status;
+pub mod symptoms;
+pub mod watch;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
+use futures_util::{StreamExt, future::BoxFuture};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use kube::{
+    ResourceExt,
+    core::ObjectMeta,
+    runtime::{
+        controller::{Action, Config, applier},
+        reflector::Store,
+    },
+};
+use mutt_crds::MuttPipeline;
+use tokio::task::JoinSet;
+
+use self::{
+    apply::{Applied, Applier, Memory, Owner},
+    error::{Error, Failure},
+    fetch::Surroundings,
+    mirror::Live,
+    resolve::{Component, Resolved},
+    retry::Retries,
+    secrets::Secrets,
+    status::{Findings, Written, workloads},
+    symptoms::symptoms,
+    watch::{Queue, Stored, Watches},
+};
 use crate::runtime::{Context, Shutdown};
 
-/// Not there yet.
-pub async fn run(_context: Arc<Context>, shutdown: Shutdown) -> Result<(), Infallible> {
-    shutdown.requested().await;
-    Ok(())
+/// Name of this controller in metrics, and of what readiness waits for.
+const CONTROLLER: &str = "pipeline";
+const CACHE: &str = "pipelines";
+/// A look at everything without a reason: what no watch has shown (it should not happen) is repaired at last.
+const LOOK_EVERY: Duration = Duration::from_secs(3_600);
+/// While something does not run, its pods are looked at again: they are not watched.
+const LOOK_AT_AILING_EVERY: Duration = Duration::from_secs(10);
+
+/// Why the pipelines are no longer looked after.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// A task of this controller ended.
+    #[error("a task of the pipelines' controller ended: {0}")]
+    Task(String),
+    /// The queue ended.
+    #[error("the pipelines' queue ended")]
+    Queue,
+}
+
+/// What all reconciles share.
+pub struct Pipelines {
+    context: Arc<Context>,
+    /// The pipelines, readable or not.
+    stored: Store<Stored>,
+    live: Live,
+    memory: Memory,
+    secrets: Secrets,
+    written: Written,
+    retries: Retries,
+}
+
+/// Looks after all pipelines until the end is asked for.
+pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Ended> {
+    context.health.wait_for(CACHE, "not all of them and their children have been read yet");
+    let mut tasks = JoinSet::new();
+    let watches = Watches::start(&context, &mut tasks);
+    let this = Arc::new(Pipelines {
+        stored: watches.pipelines(),
+        live: watches.live(),
+        memory: Memory::default(),
+        secrets: Secrets::default(),
+        written: Written::default(),
+        retries: Retries::default(),
+        context,
+    });
+    let (queue, calls) = Queue::new();
+    let forgetful = this.clone();
+    tasks.spawn(watches.follow(queue.clone(), move |meta| forgetful.forget(meta)));
+    tasks.spawn(call(this.clone(), queue));
+    let end = shutdown.clone();
+    let end: BoxFuture<'static, ()> = Box::pin(async move { end.requested().await });
+    let calls = calls.map(Ok::<_, std::convert::Infallible>).take_until(end);
+    let config = Config::default().concurrency(this.context.args.concurrency);
+    let reconciles = applier(
+        |pipeline, this| -> BoxFuture<'static, _> { Box::pin(report::reported(pipeline, this)) },
+        |pipeline, failure, this: Arc<Pipelines>| this.retries.after(&pipeline, failure),
+        this.clone(),
+        this.stored.clone(),
+        Box::pin(calls),
+        config,
+    );
+    tokio::select! {
+        () = reconciles.for_each(report::log) => if shutdown.is_requested() { Ok(()) } else { Err(Ended::Queue) },
+        Some(ended) = tasks.join_next() => {
+            Err(Ended::Task(ended.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string())))
+        }
+    }
+}
+
+/// Calls that do not come from a watch: Secrets, rules, optional APIs. Begins when everything has been seen once; the queue is held until
+/// then, because a pipeline whose children are not known yet would seem to have none.
+async fn call(this: Arc<Pipelines>, queue: Queue) {
+    if !this.live.complete().await || this.stored.wait_until_ready().await.is_err() {
+        return;
+    }
+    this.context.health.done(CACHE);
+    let mut rules = Box::pin(this.context.rules.changes());
+    let rules = async {
+        while let Some(key) = rules.next().await {
+            queue.call(&key.namespace, &key.name);
+        }
+    };
+    let mut served = this.context.apis.changes();
+    let apis = async {
+        while served.changed().await.is_ok() {
+            this.stored.state().iter().for_each(|pipeline| queue.call_for(pipeline));
+        }
+    };
+    tokio::join!(rules, apis, this.secrets.keep(&this.context.client, &this.stored, &queue));
+}
+
+/// One pass over one pipeline; `Err` once everything that can be done is done.
+async fn reconcile(this: &Pipelines, pipeline: &MuttPipeline) -> Result<Done, Failure> {
+    let Surroundings { fetched, rules, mut errors } = fetch::fetch(this, pipeline).await;
+    let resolved = if errors.is_empty() { Some(resolve::resolve(pipeline, &fetched)) } else { None };
+    let resolved = resolved.transpose().unwrap_or_else(|error| {
+        errors.push(error.into());
+        None
+    });
+    let (namespace, name, uid) = identity(pipeline);
+    let owner = Owner { namespace: &namespace, name: &name, uid: &uid };
+    let applier = Applier::new(&this.context.client, &this.live, &this.memory, owner);
+    let children = resolved.as_ref().map(build::build);
+    let held_back = children.as_ref().map(|children| children.held_back.clone()).unwrap_or_default();
+    let Applied { present, mut writes, errors: failed } = match children {
+        Some(children) if !pipeline.spec.paused => applier.apply(children).await,
+        _ => Applied { present: applier.look(), ..Applied::default() },
+    };
+    errors.extend(failed);
+    let symptoms = symptoms(&this.context.client, &namespace, &present).await;
+    let workloads = workloads(&roles(pipeline, resolved.as_ref()), &name, &held_back, &present);
+    let before = this.written.current(pipeline);
+    let status = status::status(&Findings {
+        generation: pipeline.metadata.generation,
+        paused: pipeline.spec.paused,
+        errors: &errors,
+        warnings: resolved.as_ref().map_or(&[], |resolved| &resolved.warnings),
+        workloads: &workloads,
+        symptoms: &symptoms,
+        rules: rules.as_deref(),
+        before: before.as_ref(),
+        now: Time(Timestamp::now()),
+    });
+    match this.written.write(&this.context.client, pipeline, status.clone()).await {
+        Ok(written) => writes += usize::from(written),
+        Err(error) => errors.push(error),
+    }
+    let ailing = workloads.migration.is_some() || workloads.roles.iter().any(|role| !role.settled);
+    Done { wrote: writes > 0, ailing, status, before }.or_failure(errors)
+}
+
+/// A pass that did what it could.
+struct Done {
+    wrote: bool,
+    ailing: bool,
+    status: mutt_crds::MuttPipelineStatus,
+    before: Option<mutt_crds::MuttPipelineStatus>,
+}
+
+impl Done {
+    fn or_failure(self, errors: Vec<Error>) -> Result<Self, Failure> {
+        if errors.is_empty() { Ok(self) } else { Err(Failure { errors, ailing: self.ailing }) }
+    }
+
+    fn next(&self) -> Action {
+        Action::requeue(if self.ailing { LOOK_AT_AILING_EVERY } else { LOOK_EVERY })
+    }
+}
+
+fn identity(pipeline: &MuttPipeline) -> (String, String, String) {
+    (pipeline.namespace().unwrap_or_default(), pipeline.name_any(), pipeline.uid().unwrap_or_default())
+}
+
+/// The roles and their fewest pods; of a pipeline that cannot be resolved, as far as it says so itself.
+fn roles(pipeline: &MuttPipeline, resolved: Option<&Resolved>) -> Vec<(Component, i32)> {
+    match resolved {
+        Some(resolved) => resolved.roles().map(|role| (role.component, role.scale.least())).collect(),
+        None => Component::ROLES
+            .into_iter()
+            .filter(|component| *component != Component::WebUi || pipeline.spec.web_ui.is_some())
+            .map(|component| (component, 0))
+            .collect(),
+    }
+}
+
+impl Pipelines {
+    fn forget(&self, meta: &ObjectMeta) {
+        if let Some(uid) = &meta.uid {
+            self.memory.forget_pipeline(uid);
+            self.written.forget(uid);
+            self.retries.forget(uid);
+        }
+    }
 }

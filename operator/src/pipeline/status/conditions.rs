@@ -1,0 +1,209 @@
+//! The five conditions. Each is computed anew from what is known now; none remembers more than when it last changed.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::{Findings, workloads::Role};
+use crate::pipeline::error::{Class, Error};
+
+/// Bound of a condition's message: the API's is 32 KiB, a reader's is less.
+const MESSAGE_MAX: usize = 2_000;
+
+/// Status, reason, message.
+type Verdict = (&'static str, String, String);
+
+fn verdict(status: &'static str, reason: impl Into<String>, message: impl Into<String>) -> Verdict {
+    (status, reason.into(), message.into())
+}
+
+/// All of them, in a fixed order.
+pub(super) fn conditions(findings: &Findings<'_>) -> Vec<Condition> {
+    let (rules, degraded, progressing) = (rules_active(findings), degraded(findings), progressing(findings));
+    let ready = ready(findings, &rules, &degraded, &progressing);
+    [
+        ("Ready", ready),
+        ("Progressing", progressing),
+        ("Degraded", degraded),
+        ("RulesActive", rules),
+        ("AutoscalingReady", autoscaling_ready(findings)),
+    ]
+    .map(|(type_, verdict)| condition(findings, type_, verdict))
+    .into()
+}
+
+fn condition(findings: &Findings<'_>, type_: &str, (status, reason, message): Verdict) -> Condition {
+    let before = findings.before.and_then(|before| before.conditions.iter().find(|before| before.type_ == type_));
+    let since = before.filter(|before| before.status == status).map(|before| before.last_transition_time.clone());
+    Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        observed_generation: findings.generation,
+        reason,
+        message: shortened(message),
+        last_transition_time: since.unwrap_or_else(|| findings.now.clone()),
+    }
+}
+
+/// Whether an error is for a person, not one that passes.
+fn is_for_a_person(error: &Error) -> bool {
+    matches!(error.class(), Class::User | Class::Surroundings | Class::Bug) || error.reason() == "Forbidden"
+}
+
+/// Something needs a person.
+fn degraded(findings: &Findings<'_>) -> Verdict {
+    let mut troubles: Vec<(String, String)> = Vec::new();
+    for error in findings.errors.iter().filter(|error| is_for_a_person(error)) {
+        troubles.push((error.reason(), error.to_string()));
+    }
+    if let Some(rules) = findings.rules {
+        troubles.extend(rules.redis_error.iter().map(|error| ("RedisUnreachable".to_owned(), error.clone())));
+        troubles.extend(rules.cluster_error.iter().map(|error| ("RulesNotPublished".to_owned(), error.clone())));
+    }
+    for ((_, name), words) in findings.symptoms {
+        let migration = findings.workloads.migration.as_ref() == Some(name);
+        let (reason, what) =
+            if migration { ("MigrationFailing", "database schema") } else { ("PodsFailing", name.as_str()) };
+        troubles.push((reason.to_owned(), format!("{what}: {words}")));
+    }
+    match troubles.first() {
+        Some((reason, _)) => verdict("True", reason, joined(troubles.iter().map(|(_, message)| message.as_str()))),
+        None => match findings.warnings.first() {
+            Some(first) => {
+                let all = findings.warnings.iter().map(|warning| warning.message.as_str());
+                verdict("False", first.reason.to_string(), joined(all))
+            }
+            None => verdict("False", "AsExpected", "nothing needs a person"),
+        },
+    }
+}
+
+/// A rollout or a migration is under way, or something is tried again by itself.
+fn progressing(findings: &Findings<'_>) -> Verdict {
+    if findings.paused {
+        return verdict("False", "Paused", "spec.paused is set: the operator looks and changes nothing");
+    }
+    if let Some(error) = findings.errors.iter().find(|error| !is_for_a_person(error)) {
+        return verdict("True", "Retrying", format!("{error}; tried again"));
+    }
+    if let Some(error) = findings.errors.iter().find(|error| !matches!(error, Error::Child { .. })) {
+        return verdict("False", error.reason(), "nothing is changed before the trouble in Degraded is solved");
+    }
+    if let Some(job) = &findings.workloads.migration {
+        return verdict("True", "MigratingDatabase", format!("Job {job} brings the database schema up to date"));
+    }
+    let unsettled: Vec<_> = findings.workloads.roles.iter().filter(|role| !role.settled).collect();
+    match unsettled.first() {
+        Some(_) => verdict("True", "RollingOut", joined(unsettled.iter().map(|role| role_in_words(role)))),
+        None => verdict("False", "Complete", "every role runs with the current settings"),
+    }
+}
+
+fn role_in_words(role: &Role) -> String {
+    let status = &role.status;
+    let waits = if role.held_back { ", waits for the database schema" } else { "" };
+    format!("{}: {} of {} ready, {} updated{waits}", status.name, status.ready, status.desired, status.updated)
+}
+
+/// Whether the alerters use the current rules.
+fn rules_active(findings: &Findings<'_>) -> Verdict {
+    let Some(rules) = findings.rules else {
+        return verdict("Unknown", "NotYetKnown", "the rules have not been looked at yet");
+    };
+    if let Some(error) = &rules.redis_error {
+        return verdict("False", "RedisUnreachable", error);
+    }
+    if let Some(error) = &rules.cluster_error {
+        return verdict("False", "RulesNotPublished", error);
+    }
+    if rules.revision.is_none() {
+        return verdict("False", "NotYetPublished", "the rules have not been published yet");
+    }
+    let rejected = if rules.rejected == 0 {
+        String::new()
+    } else {
+        format!("; {} rejected, see `kubectl get alertrules`", rules.rejected)
+    };
+    if rules.alerters_alive == 0 {
+        return verdict(
+            "Unknown",
+            "NoAlerters",
+            format!("{} rules are published, no alerter is alive{rejected}", rules.accepted),
+        );
+    }
+    if rules.alerters_active < rules.alerters_alive {
+        let laggards = rules.laggards.iter().take(super::LAGGARDS_MAX).map(String::as_str);
+        let message =
+            format!("{} alerters use the current rules; not yet: {}", rules.alerters(), joined_by(", ", laggards));
+        return verdict("False", "Distributing", message);
+    }
+    verdict("True", "AllActive", format!("{} rules on {} alerters{rejected}", rules.accepted, rules.alerters()))
+}
+
+/// Whether what scales the roles can do so.
+fn autoscaling_ready(findings: &Findings<'_>) -> Verdict {
+    let scalers = &findings.workloads.autoscalers;
+    if scalers.is_empty() {
+        return verdict("True", "None", "no role is scaled by itself");
+    }
+    let failing: Vec<_> = scalers.iter().filter_map(|scaler| Some((&scaler.name, scaler.trouble.as_ref()?))).collect();
+    if let Some((_, (reason, _))) = failing.first() {
+        let reason = if reason.is_empty() { "Failing" } else { reason.as_str() };
+        let all = failing.iter().map(|(name, (_, message))| format!("{name}: {message}"));
+        return verdict("False", reason, joined(all));
+    }
+    let waiting: Vec<_> =
+        scalers.iter().filter(|scaler| scaler.works.is_none()).map(|scaler| scaler.name.as_str()).collect();
+    if waiting.is_empty() {
+        return verdict("True", "Resource", "HorizontalPodAutoscalers scale on CPU");
+    }
+    verdict("Unknown", "Pending", format!("have not measured yet: {}", waiting.join(", ")))
+}
+
+/// Events go in, alerts come out.
+fn ready(findings: &Findings<'_>, rules: &Verdict, degraded: &Verdict, progressing: &Verdict) -> Verdict {
+    // Errors of single children leave running what runs; all others leave nothing that could be counted on.
+    if let Some(error) = findings.errors.iter().find(|error| !matches!(error, Error::Child { .. } | Error::Status(..)))
+    {
+        return verdict("False", error.reason(), error.to_string());
+    }
+    let short: Vec<_> =
+        findings.workloads.roles.iter().filter(|role| role.status.ready < role.status.desired).collect();
+    if !short.is_empty() {
+        // The trouble, if there is one, says more than the numbers.
+        let (reason, message) = match (degraded.0, progressing.0) {
+            ("True", _) => (degraded.1.clone(), degraded.2.clone()),
+            (_, "True") => (progressing.1.clone(), progressing.2.clone()),
+            _ => ("PodsNotReady".to_owned(), joined(short.iter().map(|role| role_in_words(role)))),
+        };
+        return verdict("False", reason, message);
+    }
+    if ["RedisUnreachable", "RulesNotPublished", "NotYetPublished", "NotYetKnown"].contains(&rules.1.as_str()) {
+        let status = if rules.0 == "Unknown" { "Unknown" } else { "False" };
+        return verdict(status, rules.1.clone(), rules.2.clone());
+    }
+    if findings.paused {
+        return verdict("True", "Paused", "every role runs; spec.paused is set: the operator changes nothing");
+    }
+    verdict("True", "Running", "every role runs")
+}
+
+fn joined(parts: impl Iterator<Item = impl AsRef<str>>) -> String {
+    joined_by("; ", parts)
+}
+
+fn joined_by(between: &str, parts: impl Iterator<Item = impl AsRef<str>>) -> String {
+    let mut text = String::new();
+    for part in parts {
+        if !text.is_empty() {
+            text.push_str(between);
+        }
+        text.push_str(part.as_ref());
+    }
+    text
+}
+
+fn shortened(message: String) -> String {
+    match message.char_indices().nth(MESSAGE_MAX) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
+    }
+}

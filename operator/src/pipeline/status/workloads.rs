@@ -1,0 +1,93 @@
+//! Roles, schema and autoscalers, as far as a status speaks of them.
+
+use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler};
+use mutt_crds::pipeline::ComponentStatus;
+
+use crate::pipeline::{apply::Present, fetch::is_complete, kinds::ChildKind, resolve::Component};
+
+/// One role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Name of its Deployment.
+    pub deployment: String,
+    /// As the status shows it.
+    pub status: ComponentStatus,
+    /// All wanted pods are of the current form and available, and no others are left.
+    pub settled: bool,
+    /// It waits for the schema.
+    pub held_back: bool,
+}
+
+/// One autoscaler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Autoscaler {
+    /// Its name.
+    pub name: String,
+    /// Whether it works; none = it has not said yet.
+    pub works: Option<bool>,
+    /// Reason and message of what keeps it from working.
+    pub trouble: Option<(String, String)>,
+}
+
+/// What of the children a status looks at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Workloads {
+    /// In the order of the data path.
+    pub roles: Vec<Role>,
+    /// Name of the schema's Job while it has not completed.
+    pub migration: Option<String>,
+    /// By name.
+    pub autoscalers: Vec<Autoscaler>,
+}
+
+impl Workloads {
+    /// Of the wanted `roles` with their fewest pods.
+    pub(super) fn new(roles: &[(Component, i32)], pipeline: &str, held_back: &[String], present: &Present) -> Self {
+        let roles = roles.iter().map(|(component, least)| {
+            let name = component.child_name(pipeline);
+            let deployment = present.get(&(ChildKind::Deployment, name.clone()));
+            let deployment = deployment.and_then(|object| (**object).clone().try_parse::<Deployment>().ok());
+            role(*component, *least, name, deployment.as_ref(), held_back)
+        });
+        let jobs = present.iter().filter(|((kind, _), job)| *kind == ChildKind::Job && !is_complete(job));
+        let scalers = present.iter().filter(|((kind, _), _)| *kind == ChildKind::HorizontalPodAutoscaler);
+        Self {
+            roles: roles.collect(),
+            migration: jobs.map(|((_, name), _)| name.clone()).next(),
+            autoscalers: scalers
+                .filter_map(|((_, name), object)| Some(autoscaler(name, (**object).clone().try_parse().ok()?)))
+                .collect(),
+        }
+    }
+}
+
+fn role(component: Component, least: i32, name: String, deployment: Option<&Deployment>, held_back: &[String]) -> Role {
+    let held_back = held_back.contains(&name);
+    let (mut ready, mut updated, mut desired, mut settled) = (0, 0, least, false);
+    if let Some(Deployment { metadata, spec, status }) = deployment {
+        desired = spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(least);
+        let status = status.clone().unwrap_or_default();
+        // What the Deployment's controller has not looked at yet says nothing of the current form.
+        let looked_at = status.observed_generation >= metadata.generation;
+        ready = status.ready_replicas.unwrap_or(0);
+        updated = if looked_at { status.updated_replicas.unwrap_or(0) } else { 0 };
+        settled = looked_at
+            && updated >= desired
+            && status.available_replicas.unwrap_or(0) >= desired
+            && status.replicas.unwrap_or(0) <= desired;
+    }
+    let status = ComponentStatus { name: component.word().to_owned(), desired, ready, updated };
+    Role { deployment: name, status, settled: settled && !held_back, held_back }
+}
+
+fn autoscaler(name: &str, object: HorizontalPodAutoscaler) -> Autoscaler {
+    let conditions = object.status.and_then(|status| status.conditions).unwrap_or_default();
+    let trouble = ["AbleToScale", "ScalingActive"].into_iter().find_map(|type_| {
+        let condition = conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "False")?;
+        Some((condition.reason.clone().unwrap_or_default(), condition.message.clone().unwrap_or_default()))
+    });
+    let active = conditions.iter().any(|condition| condition.type_ == "ScalingActive" && condition.status == "True");
+    // An autoscaler of a role that has no pods by its owner's wish is switched off, which is no trouble.
+    let works = if trouble.is_some() { Some(false) } else { active.then_some(true) };
+    Autoscaler { name: name.to_owned(), works, trouble }
+}

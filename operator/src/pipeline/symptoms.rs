@@ -1,0 +1,272 @@
+//! Why pods do not get ready, in words: looked up only while something does not run.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{Request, body::Bytes};
+use hyper_util::rt::TokioIo;
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        batch::v1::Job,
+        core::v1::{ContainerStatus, Pod},
+    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+use kube::{
+    Api, Client,
+    api::ListParams,
+    core::{DynamicObject, Selector},
+};
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::{apply::Present, fetch::is_complete, kinds::ChildKind};
+
+/// Pods of one workload that are looked at: the tenth says nothing that the first nine have not.
+const PODS_MAX: u32 = 10;
+/// Bound of the question to a pod.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bound of its answer.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// A message may be the end of a log; a condition is no place for more.
+const WORDS_MAX: usize = 400;
+
+/// What keeps workloads from running, by kind and name.
+pub type Symptoms = BTreeMap<(ChildKind, String), String>;
+
+/// Looks at the pods of every Deployment that is not available and of every Job that has not completed. A look that fails is no error
+/// of the pipeline's.
+pub async fn symptoms(client: &Client, namespace: &str, present: &Present) -> Symptoms {
+    let mut symptoms = Symptoms::new();
+    for ((kind, name), object) in present {
+        let Some(selector) = selector_of_ailing(*kind, object) else { continue };
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let pods = match pods.list(&ListParams::default().labels_from(&selector).limit(PODS_MAX)).await {
+            Ok(pods) => pods.items,
+            Err(error) => {
+                tracing::debug!(%error, %kind, name, "its pods cannot be looked at");
+                continue;
+            }
+        };
+        let mut words = pods.iter().find_map(words_of);
+        if words.is_none() && *kind == ChildKind::Deployment {
+            words = ask(&pods).await;
+        }
+        if let Some(words) = words.or_else(|| words_of_deployment(*kind, object)) {
+            symptoms.insert((*kind, name.clone()), shortened(&words));
+        }
+    }
+    symptoms
+}
+
+fn selector_of_ailing(kind: ChildKind, object: &DynamicObject) -> Option<Selector> {
+    let selector: LabelSelector = match kind {
+        ChildKind::Deployment => {
+            let deployment = object.clone().try_parse::<Deployment>().ok()?;
+            let (spec, status) = (deployment.spec?, deployment.status.unwrap_or_default());
+            if status.ready_replicas.unwrap_or(0) >= spec.replicas.unwrap_or(1)
+                && status.updated_replicas.unwrap_or(0) >= spec.replicas.unwrap_or(1)
+            {
+                return None;
+            }
+            spec.selector
+        }
+        ChildKind::Job if !is_complete(object) => object.clone().try_parse::<Job>().ok()?.spec?.selector?,
+        _ => return None,
+    };
+    Selector::try_from(selector).ok()
+}
+
+/// What the Deployment itself says: a quota that allows no more pods, a rollout that takes too long.
+fn words_of_deployment(kind: ChildKind, object: &DynamicObject) -> Option<String> {
+    if kind != ChildKind::Deployment {
+        return None;
+    }
+    let status = object.clone().try_parse::<Deployment>().ok()?.status?;
+    let says = |type_: &str, value: &str, reason: Option<&str>| {
+        let conditions = status.conditions.iter().flatten();
+        let mut fitting = conditions.filter(|condition| {
+            condition.type_ == type_
+                && condition.status == value
+                && (reason.is_none() || condition.reason.as_deref() == reason)
+        });
+        fitting.find_map(|condition| condition.message.clone())
+    };
+    says("ReplicaFailure", "True", None).or_else(|| says("Progressing", "False", Some("ProgressDeadlineExceeded")))
+}
+
+/// What is wrong with a pod, as Kubernetes knows it.
+fn words_of(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let unscheduled = status.conditions.iter().flatten().find(|condition| {
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
+            && condition.reason.as_deref() == Some("Unschedulable")
+    });
+    if let Some(condition) = unscheduled {
+        return Some(format!("pod {name} finds no node: {}", condition.message.as_deref().unwrap_or("Unschedulable")));
+    }
+    let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    containers
+        .filter(|container| !container.ready)
+        .find_map(words_of_container)
+        .map(|words| format!("pod {name}: {words}"))
+}
+
+fn words_of_container(container: &ContainerStatus) -> Option<String> {
+    let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let state = container.state.as_ref()?;
+    let ended = state.terminated.as_ref().filter(|ended| ended.exit_code != 0);
+    if let Some(waiting) = &state.waiting {
+        let reason = waiting.reason.as_deref().unwrap_or("Waiting");
+        // These pass by themselves within seconds.
+        if ["ContainerCreating", "PodInitializing"].contains(&reason) {
+            return None;
+        }
+        let message = last.and_then(|last| last.message.as_deref()).or(waiting.message.as_deref());
+        return Some(message.map_or_else(|| reason.to_owned(), |message| format!("{reason}: {}", message.trim())));
+    }
+    let ended = ended.or(last.filter(|last| last.exit_code != 0 && state.running.is_none()))?;
+    let message = ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or_default();
+    Some(format!("ended with code {}: {}", ended.exit_code, message.trim()))
+}
+
+/// What a pod that runs and is not ready says of itself, by its readiness probe.
+async fn ask(pods: &[Pod]) -> Option<String> {
+    let unready = pods.iter().find(|pod| is_running(pod) && !is_ready(pod))?;
+    let name = unready.metadata.name.as_deref().unwrap_or_default();
+    let (address, path) = probe_of(unready)?;
+    let answer = tokio::time::timeout(ASK_TIMEOUT, get(&address, &path)).await.ok()??;
+    let error = serde_json::from_slice::<Value>(&answer).ok()?["error"].as_str()?.to_owned();
+    Some(format!("pod {name} is not ready: {error}"))
+}
+
+fn is_running(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none()
+        && pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Running"))
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Address and path of the readiness probe, if it is plain HTTP.
+fn probe_of(pod: &Pod) -> Option<(String, String)> {
+    let ip = pod.status.as_ref()?.pod_ip.clone()?;
+    let container = pod.spec.as_ref()?.containers.first()?;
+    let probe = container.readiness_probe.as_ref()?.http_get.as_ref()?;
+    if probe.scheme.as_deref().is_some_and(|scheme| scheme != "HTTP") {
+        return None;
+    }
+    let port = match &probe.port {
+        IntOrString::Int(port) => *port,
+        IntOrString::String(name) => {
+            container.ports.iter().flatten().find(|port| port.name.as_ref() == Some(name))?.container_port
+        }
+    };
+    let host = if ip.contains(':') { format!("[{ip}]") } else { ip };
+    Some((format!("{host}:{port}"), probe.path.clone().unwrap_or_else(|| "/".to_owned())))
+}
+
+async fn get(address: &str, path: &str) -> Option<Bytes> {
+    let stream = TcpStream::connect(address).await.ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let request = Request::get(path).header("host", address).body(Empty::<Bytes>::new()).ok()?;
+    let answer = async {
+        let response = sender.send_request(request).await.ok()?;
+        Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .ok()
+            .map(http_body_util::Collected::to_bytes)
+    };
+    tokio::select! {
+        biased;
+        answer = answer => answer,
+        // Driven until the answer is there; if it ends before, there is none.
+        _ = connection => None,
+    }
+}
+
+fn shortened(words: &str) -> String {
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().nth(WORDS_MAX) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(status: &Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "core-alerter-1"}, "status": status})).unwrap()
+    }
+
+    fn container(state: &Value, last: &Value) -> Value {
+        json!({"containerStatuses": [{"name": "mutt", "image": "i", "imageID": "", "restartCount": 1, "ready": false, "state": state, "lastState": last}]})
+    }
+
+    #[test]
+    fn pods_say_why_they_do_not_run() {
+        let ended = |message: &str| json!({"terminated": {"exitCode": 1, "message": message, "reason": "Error"}});
+        let cases = [
+            (
+                json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]}),
+                Some("pod core-alerter-1 finds no node: 0/3 nodes"),
+            ),
+            (
+                container(&json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}), &json!({})),
+                Some("pod core-alerter-1: ImagePullBackOff: no such image"),
+            ),
+            (
+                container(
+                    &json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}),
+                    &ended("no Redis\n"),
+                ),
+                Some("pod core-alerter-1: CrashLoopBackOff: no Redis"),
+            ),
+            (
+                container(&ended("password authentication failed"), &json!({})),
+                Some("pod core-alerter-1: ended with code 1: password authentication failed"),
+            ),
+            (container(&json!({"waiting": {"reason": "ContainerCreating"}}), &json!({})), None),
+            (container(&json!({"running": {}}), &json!({})), None),
+        ];
+        for (status, words) in cases {
+            assert_eq!(words_of(&pod(&status)).as_deref(), words, "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_is_not_ready_is_asked_why() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let router = axum::Router::new().route(
+            "/ready",
+            axum::routing::get(async || {
+                (
+                    axum::http::StatusCode::SERVICE_UNAVAILABLE,
+                    r#"{"status": "not ready", "error": "postgres: no route"}"#,
+                )
+            }),
+        );
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "p"},
+            "spec": {"containers": [{"name": "mutt", "ports": [{"name": "health", "containerPort": port}],
+                "readinessProbe": {"httpGet": {"path": "/ready", "port": "health"}}}]},
+            "status": {"phase": "Running", "podIP": "127.0.0.1"},
+        }))
+        .unwrap();
+        assert_eq!(ask(&[pod]).await.as_deref(), Some("pod p is not ready: postgres: no route"));
+        server.abort();
+    }
+}
