@@ -195,7 +195,7 @@ pub struct RateLimit {
     pub alerts: u32,
     /// Seconds of the period. Default: 1.
     #[serde(default = "period_seconds")]
-    #[schemars(range(min = 1, max = 86_400))]
+    #[schemars(range(min = 1, max = 3_600))]
     pub period_seconds: u32,
 }
 

@@ -38,7 +38,7 @@ pub struct IngressSpec {
 /// Where a Route ends TLS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RouteTermination {
-    /// At the router; plain HTTP to the pods (TLS, if `tls` is set, is not used).
+    /// At the router; plain HTTP to the pods, so it excludes `tls`.
     #[default]
     Edge,
     /// At the router, and again to the pods; needs `tls`.

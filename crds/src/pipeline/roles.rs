@@ -87,7 +87,7 @@ pub struct PodOverrides {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Settings of the workers by their environment names (README, "Settings"), and others; an entry replaces the operator's of the
-    /// same name. Default: none. Example: `[{name: INGEST_MAX_BODY_BYTES, value: "33554432"}]`.
+    /// same name, except for connections, ports and where rules come from. Default: none. Example: `[{name: INGEST_MAX_BODY_BYTES, value: "33554432"}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub env: Vec<EnvVar>,

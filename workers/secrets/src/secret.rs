@@ -64,6 +64,11 @@ impl SecretName {
         Self::MoogApiKey,
     ];
 
+    /// Whether it is the second valid value of a rotation, which comes and goes while the process runs.
+    pub const fn is_next(self) -> bool {
+        matches!(self, Self::RedisPassNext | Self::DbPassNext | Self::IngestApiKeyNext | Self::WebUiApiKeyNext)
+    }
+
     /// The names it may be given by, the preferred one first.
     pub const fn keys(self) -> &'static [&'static str] {
         match self {

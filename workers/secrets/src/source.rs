@@ -1,6 +1,10 @@
 //! Where secrets come from.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use crate::Secret;
 
@@ -55,6 +59,9 @@ impl Source for EnvironmentSource {
 }
 
 /// Values in files named by `<NAME>_FILE`; the file is read at each call, so a rotated file is seen.
+///
+/// A file that is not there, in a directory that is, is no secret: so a mounted Kubernetes Secret gains and loses its NEXT key
+/// while everything runs. A directory that is not there is a mistake in the path.
 pub struct FileSource(BTreeMap<String, PathBuf>);
 
 impl FileSource {
@@ -72,12 +79,11 @@ impl Source for FileSource {
         let Some(path) = self.0.get(key) else {
             return Ok(None);
         };
-        let text = std::fs::read_to_string(path).map_err(|source| SourceError::Unreadable {
-            key: key.to_owned(),
-            path: path.clone(),
-            source,
-        })?;
-        checked(key, text.trim_end_matches(['\n', '\r'])).map(Some)
+        match std::fs::read_to_string(path) {
+            Ok(text) => checked(key, text.trim_end_matches(['\n', '\r'])).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir) => Ok(None),
+            Err(source) => Err(SourceError::Unreadable { key: key.to_owned(), path: path.clone(), source }),
+        }
     }
 }
 

@@ -62,17 +62,16 @@ impl Secrets {
         Ok(Self(inner))
     }
 
-    /// Reads all sources again; a source that fails keeps the last good value. True where anything changed.
+    /// Reads all sources again. A source that fails keeps the last good value, and so does a secret that vanished, since the role
+    /// needs one; only a NEXT that vanished is gone: it is revoked. True where anything changed.
     pub fn refresh(&self) -> bool {
         let old = self.0.values.load_full();
         let (mut new, errors) = read_all(&self.0.sources);
         for error in &errors {
             tracing::warn!(%error, "secret not re-read; the last good value stays");
         }
-        if !errors.is_empty() {
-            for (name, value) in old.iter() {
-                new.entry(*name).or_insert_with(|| value.clone());
-            }
+        for (name, value) in old.iter().filter(|(name, _)| !errors.is_empty() || !name.is_next()) {
+            new.entry(*name).or_insert_with(|| value.clone());
         }
         let changed = new != *old;
         if changed {
@@ -163,6 +162,26 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(!secrets.refresh());
         assert_eq!(secrets.get(SecretName::MoogApiKey).unwrap().expose(), "second");
+    }
+
+    #[test]
+    fn the_next_key_of_a_mounted_secret_comes_and_goes_without_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        std::fs::write(file("INGEST_API_KEY"), "old").unwrap();
+        let pairs = ["INGEST_API_KEY", "INGEST_API_KEY_NEXT", "REDIS_PASS", "REDIS_PASS_CURRENT"]
+            .map(|name| (format!("{name}_FILE"), file(name).to_str().unwrap().to_owned()));
+        let secrets = Secrets::from_variables(&BTreeMap::from(pairs)).expect("a key that is not there is no fault");
+        assert!(secrets.get(SecretName::RedisPass).is_none() && !secrets.accepts(Pair::Ingest, b"new"));
+        std::fs::write(file("INGEST_API_KEY_NEXT"), "new").unwrap();
+        secrets.refresh();
+        assert!(secrets.accepts(Pair::Ingest, b"old") && secrets.accepts(Pair::Ingest, b"new"));
+        std::fs::remove_file(file("INGEST_API_KEY_NEXT")).unwrap();
+        secrets.refresh();
+        assert!(
+            secrets.accepts(Pair::Ingest, b"old") && !secrets.accepts(Pair::Ingest, b"new"),
+            "the NEXT key is revoked"
+        );
     }
 
     #[test]

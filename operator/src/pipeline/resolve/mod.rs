@@ -1,213 +1,79 @@
 //! Step 2: validation and defaults. What the owner wants and what the cluster has become one struct, or a list of everything
 //! that is wrong. Pure: no client, no clock.
 
+mod connections;
+mod exposure;
 mod fetched;
+mod overrides;
 mod problem;
+mod resolved;
+mod roles;
+mod secrets;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeSet;
-
-use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::ResourceExt;
 use mutt_crds::MuttPipeline;
-use mutt_crds::pipeline::{
-    AuditScope, Autoscaling, IngestAck, IngressSpec, MonitorSpec, MoogsoftSpec, NetworkPolicySpec, PodOverrides,
-    PostgresSpec, RedisSpec, RouteSpec, UnhandledSpec,
-};
+use mutt_secrets::SecretName;
 
 pub use fetched::{Fetched, secrets_of};
 pub use problem::{Problem, Reason, ResolveError, Warning};
+pub use resolved::{Alerter, Component, Exposure, Image, Ingestor, Resolved, Role, Scale, Tls, WebUi};
 
-/// Part of a pipeline; also the label `app.kubernetes.io/component` and the end of children's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Component {
-    /// Takes events.
-    Ingestor,
-    /// Matches and audits them.
-    Alerter,
-    /// Posts alerts.
-    Forwarder,
-    /// Web UI and its API.
-    WebUi,
-    /// Schema and retention of the audit trail.
-    Database,
-}
-
-impl Component {
-    /// The four roles, in the order of the data path.
-    pub const ROLES: [Self; 4] = [Self::Ingestor, Self::Alerter, Self::Forwarder, Self::WebUi];
-
-    /// As in labels and names; of a role also the worker's command.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Ingestor => "ingestor",
-            Self::Alerter => "alerter",
-            Self::Forwarder => "forwarder",
-            Self::WebUi => "webui",
-            Self::Database => "database",
-        }
-    }
-
-    /// Name of this component's children: `<pipeline>-<component>`.
-    pub fn child_name(self, pipeline: &str) -> String {
-        format!("{pipeline}-{}", self.word())
-    }
-}
-
-/// How many pods of a role.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scale {
-    /// So many.
-    Fixed(i32),
-    /// As the HorizontalPodAutoscaler says.
-    Auto(Autoscaling),
-}
-
-impl Scale {
-    /// Fewest pods that are wanted.
-    pub fn least(&self) -> i32 {
-        match self {
-            Self::Fixed(replicas) => *replicas,
-            Self::Auto(autoscaling) => autoscaling.min_replicas,
-        }
-    }
-}
-
-/// What every role has, with defaults applied.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Role {
-    /// Which.
-    pub component: Component,
-    /// How many pods.
-    pub scale: Scale,
-    /// CPU and memory of one pod.
-    pub resources: ResourceRequirements,
-    /// What the owner adds to the pods.
-    pub pod: PodOverrides,
-}
-
-/// Ingestors.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ingestor {
-    /// What every role has.
-    pub role: Role,
-    /// Secret with `INGEST_API_KEY`.
-    pub api_key_secret: String,
-    /// Events in the queue from which on 503 is answered.
-    pub max_queue_size: i64,
-    /// What a 200 promises.
-    pub ack: IngestAck,
-}
-
-/// Alerters.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Alerter {
-    /// What every role has.
-    pub role: Role,
-    /// Which events get an audit row.
-    pub audit_scope: AuditScope,
-    /// What happens with events that no rule takes.
-    pub unhandled: UnhandledSpec,
-}
-
-/// Web UI.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WebUi {
-    /// What every role has.
-    pub role: Role,
-    /// Secret with `WEBUI_API_KEY`.
-    pub api_key_secret: String,
-    /// Prometheus that holds the SLO series.
-    pub prometheus_url: Option<String>,
-}
-
-/// How the pipeline is reached from outside the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Exposure {
-    /// Not at all.
-    Internal,
-    /// By an Ingress.
-    Ingress(IngressSpec),
-    /// By OpenShift's Routes.
-    Route(RouteSpec),
-}
-
-/// TLS of the workers' HTTP ports.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// Secret with `tls.crt` and `tls.key`.
-    pub secret: String,
-    /// Whether the Secret also says who signed it, in `ca.crt`.
-    pub has_ca: bool,
-}
-
-/// Image of all workers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
-    /// Name with tag or digest.
-    pub name: String,
-    /// When nodes pull it.
-    pub pull_policy: Option<String>,
-    /// Secrets with registry logins.
-    pub pull_secrets: Vec<String>,
-}
-
-/// A pipeline that can be built: validated, every default applied.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Resolved {
-    /// Name of the MuttPipeline.
-    pub name: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its UID.
-    pub uid: String,
-    /// Image of all workers.
-    pub image: Image,
-    /// Redis.
-    pub redis: RedisSpec,
-    /// PostgreSQL.
-    pub postgres: PostgresSpec,
-    /// Whether the Secret of PostgreSQL names the user, which then wins over `postgres.user`.
-    pub database_user_in_secret: bool,
-    /// The webhook.
-    pub moogsoft: MoogsoftSpec,
-    /// Ingestors.
-    pub ingestor: Ingestor,
-    /// Alerters.
-    pub alerter: Alerter,
-    /// Forwarders.
-    pub forwarder: Role,
-    /// Web UI.
-    pub web_ui: Option<WebUi>,
-    /// How the pipeline is reached from outside the cluster.
-    pub exposure: Exposure,
-    /// TLS of the workers' HTTP ports.
-    pub tls: Option<Tls>,
-    /// A ServiceMonitor is wanted and its API is served.
-    pub service_monitor: Option<MonitorSpec>,
-    /// A PrometheusRule is wanted and its API is served.
-    pub prometheus_rule: Option<MonitorSpec>,
-    /// NetworkPolicies.
-    pub network_policy: Option<NetworkPolicySpec>,
-    /// Log level of all workers.
-    pub log_level: Option<String>,
-    /// Nothing is to be changed.
-    pub paused: bool,
-    /// Names of this pipeline's Jobs that have completed.
-    pub completed_jobs: BTreeSet<String>,
-    /// What the owner should know, although everything can be built.
-    pub warnings: Vec<Warning>,
-}
-
-impl Resolved {
-    /// The roles that are wanted, in the order of the data path.
-    pub fn roles(&self) -> impl Iterator<Item = &Role> {
-        let web_ui = self.web_ui.as_ref().map(|web_ui| &web_ui.role);
-        [&self.ingestor.role, &self.alerter.role, &self.forwarder].into_iter().chain(web_ui)
-    }
-}
+use problem::Problems;
+use roles::role;
 
 /// The pipeline with every default applied, or everything that is wrong with it.
-pub fn resolve(pipeline: &MuttPipeline, _fetched: &Fetched) -> Result<Resolved, ResolveError> {
-    let message = format!("{} cannot be resolved yet", pipeline.name_any());
-    Err(ResolveError { problems: vec![Problem { reason: Reason::InvalidSettings, message }] })
+pub fn resolve(pipeline: &MuttPipeline, fetched: &Fetched) -> Result<Resolved, ResolveError> {
+    let spec = &pipeline.spec;
+    let mut problems = Problems::default();
+    let found = &mut problems;
+    secrets::check(pipeline, fetched, found);
+    connections::check(spec, found);
+    let (ingestor, alerter, forwarder) = (&spec.ingestor, &spec.alerter, &spec.forwarder);
+    let resolved = Resolved {
+        name: pipeline.name_any(),
+        namespace: pipeline.namespace().unwrap_or_default(),
+        uid: pipeline.uid().unwrap_or_default(),
+        image: Image {
+            name: spec.image.clone().unwrap_or_else(|| fetched.worker_image.clone()),
+            pull_policy: spec.image_pull_policy.clone(),
+            pull_secrets: spec.image_pull_secrets.clone(),
+        },
+        redis: spec.redis.clone(),
+        postgres: spec.postgres.clone(),
+        database_user_in_secret: secrets::holds(fetched, &spec.postgres.credentials_secret, SecretName::DbUser),
+        moogsoft: spec.moogsoft.clone(),
+        ingestor: Ingestor {
+            role: role(Component::Ingestor, &ingestor.role, found),
+            api_key_secret: ingestor.api_key_secret.clone(),
+            max_queue_size: ingestor.max_queue_size,
+            ack: ingestor.ack,
+        },
+        alerter: Alerter {
+            role: role(Component::Alerter, &alerter.role, found),
+            audit_scope: alerter.audit_scope,
+            unhandled: spec.unhandled.clone(),
+        },
+        forwarder: role(Component::Forwarder, &forwarder.role, found),
+        web_ui: spec.web_ui.as_ref().map(|web_ui| WebUi {
+            role: role(Component::WebUi, &web_ui.role, found),
+            api_key_secret: web_ui.api_key_secret.clone(),
+            prometheus_url: web_ui.prometheus_url.clone(),
+        }),
+        exposure: exposure::exposure(spec, fetched.served, found),
+        tls: spec.tls.as_ref().map(|tls| Tls {
+            secret: tls.secret.clone(),
+            has_ca: fetched.secrets.get(&tls.secret).is_some_and(|keys| keys.contains("ca.crt")),
+        }),
+        service_monitor: exposure::service_monitor(spec, fetched.served, found),
+        prometheus_rule: exposure::prometheus_rule(spec, fetched.served, found),
+        network_policy: spec.network_policy.clone(),
+        log_level: spec.log_level.clone(),
+        paused: spec.paused,
+        completed_jobs: fetched.completed_jobs.clone(),
+        warnings: Vec::new(),
+    };
+    roles::warn_of_idle_forwarders(&resolved, found);
+    problems.into_result(resolved)
 }

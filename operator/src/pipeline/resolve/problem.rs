@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Resolved;
+
 /// What kind of problem: the `reason` of the condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
@@ -49,6 +51,34 @@ pub struct Problem {
 
 /// Something that the owner should know; the pipeline is built all the same.
 pub type Warning = Problem;
+
+/// Collects while the spec is read.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    fatal: Vec<Problem>,
+    warnings: Vec<Warning>,
+}
+
+impl Problems {
+    /// The pipeline cannot be built.
+    pub(super) fn add(&mut self, reason: Reason, message: impl Into<String>) {
+        self.fatal.push(Problem { reason, message: message.into() });
+    }
+
+    /// It can, but.
+    pub(super) fn warn(&mut self, reason: Reason, message: impl Into<String>) {
+        self.warnings.push(Warning { reason, message: message.into() });
+    }
+
+    /// What was resolved, if nothing is in its way.
+    pub(super) fn into_result(self, resolved: Resolved) -> Result<Resolved, ResolveError> {
+        if self.fatal.is_empty() {
+            Ok(Resolved { warnings: self.warnings, ..resolved })
+        } else {
+            Err(ResolveError { problems: self.fatal })
+        }
+    }
+}
 
 /// Everything that keeps a pipeline from being built; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
