@@ -16,7 +16,7 @@ DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
 .PHONY: help
 help: ## Show the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
 
 .PHONY: setup
 setup: ## Install what building and testing need (Debian, Ubuntu, RHEL-like).
@@ -37,7 +37,7 @@ fmt: ## Check the formatting.
 
 .PHONY: clippy
 clippy: ## Lint, warnings are errors.
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features mutt-cluster/node --locked -- -D warnings
 
 .PHONY: deny
 deny: $(DENY) ## Check crates, licences and sources of the dependency tree.
@@ -50,10 +50,29 @@ $(DENY):
 unit: ## Tests of every crate, with real Redis and PostgreSQL.
 	$(CARGO) test --workspace --exclude mutt-e2e --locked
 
+.PHONY: images
+images: ## Build the images as archives, target/images/{worker,operator}.tar; REGISTRY=… comes before their names.
+	@REGISTRY=$(REGISTRY) .ci/images
+
+# A node needs root.
+AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH" "HOME=$$HOME")
+IN_CLUSTER = $(AS_ROOT) $${CARGO_TARGET_DIR:-target}/debug/mutt-cluster run \
+	--image $${CARGO_TARGET_DIR:-target}/images/worker.tar --image $${CARGO_TARGET_DIR:-target}/images/operator.tar --
+
 .PHONY: e2e
-e2e: ## Tests that drive the binary from outside, with rsyslogd and snmptrapd too.
-	$(CARGO) build -p mutt --locked
-	$(CARGO) test -p mutt-e2e --locked
+e2e: REGISTRY = localhost
+e2e: cluster-binaries images ## Tests that drive everything from outside: daemons, and a real Kubernetes node of their own.
+	$(CARGO) build -p mutt -p mutt-cluster --locked
+	$(CARGO) test -p mutt-e2e --locked --no-run
+	$(CARGO) test -p mutt-cluster --features node --test run --locked --no-run
+	$(AS_ROOT) $(CARGO) test -p mutt-cluster --features node --test run --locked --offline
+	$(IN_CLUSTER) $(CARGO) test -p mutt-e2e --locked --offline
+
+.PHONY: cluster
+cluster: REGISTRY = localhost
+cluster: cluster-binaries images ## A shell beside a real Kubernetes node with the images; the node ends with it.
+	$(CARGO) build -p mutt-cluster --locked
+	$(IN_CLUSTER) $${SHELL:-bash}
 
 .PHONY: cluster-binaries
 cluster-binaries: ## Compile Kubernetes, containerd and Helm for the test cluster, once per version.

@@ -4,6 +4,7 @@
 
 mod children;
 mod five_minutes;
+mod images;
 mod installation;
 mod kubectl;
 mod leader;

@@ -6,7 +6,7 @@ use crate::{ClusterError, binaries::installed, process::run};
 
 /// Where the node's programs leave files outside their directory. Each becomes an empty file system that only the node
 /// sees and that ends with it.
-const PRIVATE: &[&str] = &["/run/containerd", "/var/lib/cni", "/var/log/containers", "/var/lib/kubelet"];
+const PRIVATE: &[&str] = &["/run/containerd", "/run/netns", "/var/lib/cni", "/var/log/containers", "/var/lib/kubelet"];
 /// Kernel settings that the kubelet insists on. They are the whole machine's, so it finds files with its values instead.
 const KERNEL: &[(&str, &str)] = &[
     ("vm/overcommit_memory", "1"),
