@@ -19,7 +19,7 @@
 # Why a Deployment or Job does not get ready stands in its pods.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list]
 # Children of a pipeline: the account of its pods, its Services, and ConfigMaps with settings and with the readable copy of the rules.
 - apiGroups: [""]
   resources: [serviceaccounts, services, configmaps]
@@ -68,6 +68,14 @@
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get, list, watch]
+{{- end }}
+
+{{- /* In each of `watchNamespaces`, in place of the above. */}}
+{{- define "mutt-operator.ownNamespaceRules" -}}
+# `ruleNamespaceSelector` chooses namespaces by their labels: of this one only, it cannot be listed.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 {{- end }}
 
 {{- /* In the operator's own namespace. */}}

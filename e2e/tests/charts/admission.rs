@@ -114,9 +114,7 @@ const GRANTED: &[(&str, &str)] = &[
     ("patch", "alertrules.mutt.dev/status"),
     ("update", "alertrules.mutt.dev/finalizers"),
     ("get", "secrets"),
-    ("get", "pods"),
     ("list", "pods"),
-    ("watch", "pods"),
     ("create", "events.events.k8s.io"),
     ("create", "routes.route.openshift.io/custom-host"),
     ("update", "routes.route.openshift.io/custom-host"),
@@ -135,6 +133,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("patch", "alertrules.mutt.dev"),
     ("delete", "alertrules.mutt.dev"),
     ("create", "pods"),
+    ("watch", "pods"),
     ("delete", "pods"),
     ("create", "pods/exec"),
     ("get", "pods/log"),
@@ -204,8 +203,9 @@ fn granted<'a>(system: &'a str, served: &[&'a str], places: &[Option<&'a str>]) 
     all.push(Access { verb: "create", resource: LEASES, name: "", namespace });
     all.extend(["get", "update"].map(|verb| Access { verb, resource: LEASES, name: system, namespace }));
     if served.is_empty() {
-        all.push(Access { verb: "watch", resource: "namespaces", name: "", namespace: None });
+        all.extend(["list", "watch"].map(|verb| Access { verb, resource: "namespaces", name: "", namespace: None }));
     }
+    all.extend(served.iter().map(|&name| Access { verb: "get", resource: "namespaces", name, namespace: Some(name) }));
     all
 }
 
