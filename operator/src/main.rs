@@ -9,7 +9,7 @@ use mutt_operator::{
         Args, Context, Fatal,
         args::Given,
         check, http, leadership, shutdown,
-        supervise::Supervisor,
+        supervise::Tasks,
         telemetry::{self, VERSION},
     },
 };
@@ -56,15 +56,18 @@ async fn operate(args: Args) -> Result<(), Fatal> {
     let shutdown = shutdown::on_signals().map_err(|error| Fatal::failed("cannot watch signals", error))?;
     let listener = http::bind(args.http_port).await?;
     let context = Context::new(args).await?;
-    let mut tasks = Supervisor::new(shutdown.clone());
-    let end = tasks.base_shutdown();
-    let (seeker, leadership) = leadership::seek(context.clone());
-    tasks.base("http", http::serve(listener, context.health.clone(), context.metrics.clone(), end.clone()));
-    tasks.base("runtime", context.health.clone().turn(end.clone()));
-    tasks.base("discovery", context.apis.clone().keep(end.clone()));
-    tasks.base("leadership", seeker.run(end));
-    tasks
-        .work("pipelines", leadership.clone().then(shutdown.clone(), pipeline::run(context.clone(), shutdown.clone())));
-    tasks.work("rules", leadership.then(shutdown.clone(), rules::run(context, shutdown)));
-    tasks.run().await
+    let mut base = Tasks::default();
+    base.spawn("http", http::serve(listener, context.health.clone(), context.metrics.clone()));
+    base.spawn("runtime", context.health.clone().turn());
+    base.spawn("discovery", context.apis.clone().keep());
+    let work = || {
+        let mut work = Tasks::default();
+        work.spawn("pipelines", pipeline::run(context.clone(), shutdown.clone()));
+        work.spawn("rules", rules::run(context.clone(), shutdown.clone()));
+        work
+    };
+    tokio::select! {
+        led = leadership::lead(&context, &shutdown, work) => led,
+        ended = base.ended() => Err(ended),
+    }
 }

@@ -5,8 +5,6 @@ use std::{convert::Infallible, time::Duration};
 use kube::Client;
 use tokio::sync::watch;
 
-use super::Shutdown;
-
 /// How often the API server is asked again.
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// Bound of one question.
@@ -50,14 +48,14 @@ impl ServedApis {
         receiver
     }
 
-    /// Asks again and again, until the end is asked for.
-    pub async fn keep(self, shutdown: Shutdown) -> Result<(), Infallible> {
-        while shutdown.or(tokio::time::sleep(REFRESH_EVERY)).await.is_some() {
-            if let Some(Err(error)) = shutdown.or(self.refresh()).await {
+    /// Asks again and again.
+    pub async fn keep(self) -> Result<(), Infallible> {
+        loop {
+            tokio::time::sleep(REFRESH_EVERY).await;
+            if let Err(error) = self.refresh().await {
                 tracing::warn!(%error, "cannot ask for the optional APIs; what was known stays");
             }
         }
-        Ok(())
     }
 
     /// Asks once. On an error, what was known stays.

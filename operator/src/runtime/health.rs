@@ -8,8 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Shutdown;
-
 /// A piece of work that lasts this long is stuck: one reconcile takes milliseconds, its slowest request 30 s.
 const STUCK_AFTER: Duration = Duration::from_secs(600);
 /// How often the runtime shows that it turns.
@@ -83,12 +81,17 @@ impl Health {
         self.state().waits.remove(what);
     }
 
+    /// Whatever was waited for no longer matters.
+    pub fn wait_for_nothing(&self) {
+        self.state().waits.clear();
+    }
+
     /// Shows each second that the runtime turns.
-    pub async fn turn(self, shutdown: Shutdown) -> Result<(), Infallible> {
-        while shutdown.or(tokio::time::sleep(TURN_EVERY)).await.is_some() {
+    pub async fn turn(self) -> Result<(), Infallible> {
+        loop {
+            tokio::time::sleep(TURN_EVERY).await;
             self.state().turned = Instant::now();
         }
-        Ok(())
     }
 
     /// `Err` = the process is stuck and should be restarted, with the reason.

@@ -20,7 +20,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Fatal, Shutdown, health::Health, metrics::Metrics, telemetry::VERSION};
+use super::{Fatal, health::Health, metrics::Metrics, telemetry::VERSION};
 
 /// Open connections; kubelet and Prometheus need two, more wait in the kernel's backlog.
 const CONNECTIONS_MAX: usize = 64;
@@ -35,17 +35,13 @@ pub async fn bind(port: u16) -> Result<TcpListener, Fatal> {
     TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await.map_err(|source| Fatal::Listen { port, source })
 }
 
-/// Serves until the end is asked for; probes that are open then are cut.
-pub async fn serve(
-    listener: TcpListener,
-    health: Health,
-    metrics: Arc<Metrics>,
-    shutdown: Shutdown,
-) -> Result<(), Infallible> {
+/// Serves until it is dropped; probes that are open then are cut.
+pub async fn serve(listener: TcpListener, health: Health, metrics: Arc<Metrics>) -> Result<(), Infallible> {
     let router = router(health, metrics);
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
-    while let Some(accepted) = shutdown.or(accept(&listener, &slots)).await {
+    loop {
+        let accepted = accept(&listener, &slots).await;
         while connections.try_join_next().is_some() {}
         let Some((slot, stream)) = accepted else { continue };
         let service = TowerToHyperService::new(router.clone());
@@ -58,7 +54,6 @@ pub async fn serve(
             }
         });
     }
-    Ok(())
 }
 
 async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(OwnedSemaphorePermit, TcpStream)> {

@@ -1,101 +1,25 @@
-//! Named tasks that live and end together: a task that ends unasked takes the process with it.
+//! Named tasks that live and end together: one that ends unasked ends all.
 
 use std::{collections::HashMap, fmt::Display, future::Future, time::Duration};
 
 use tokio::task::{Id, JoinError, JoinSet};
 
-use super::{Fatal, Shutdown, shutdown::ShutdownTrigger};
+use super::{Fatal, Shutdown};
 
-/// How long reconciles may finish what they have begun. With the Lease's release it stays below the 30 s that Kubernetes
-/// gives a pod.
+/// How long tasks may finish what they have begun. With the Lease's release it stays below the 30 s that Kubernetes gives
+/// a pod.
 const DRAIN: Duration = Duration::from_secs(20);
-/// How long the base may take to end: the Lease's release is one request.
-const RELEASE: Duration = Duration::from_secs(5);
 
-/// Two layers of tasks. The work (controllers) stands on the base (Lease, HTTP server): the base is asked to end only when
-/// no work is left, so that the Lease covers the last write.
-pub struct Supervisor {
-    shutdown: Shutdown,
-    work: Tasks,
-    base: Tasks,
-    base_trigger: ShutdownTrigger,
-    base_shutdown: Shutdown,
-}
-
+/// Tasks of a process or of a term of leadership; dropped with this value.
 #[derive(Default)]
-struct Tasks {
+pub struct Tasks {
     set: JoinSet<Result<(), String>>,
     names: HashMap<Id, &'static str>,
 }
 
-impl Supervisor {
-    /// Ends when `shutdown` asks for it, or when the first task ends.
-    pub fn new(shutdown: Shutdown) -> Self {
-        let (base_trigger, base_shutdown) = Shutdown::channel();
-        Self { shutdown, work: Tasks::default(), base: Tasks::default(), base_trigger, base_shutdown }
-    }
-
-    /// What tells the base to end.
-    pub fn base_shutdown(&self) -> Shutdown {
-        self.base_shutdown.clone()
-    }
-
-    /// A task that writes to the cluster or to Redis.
-    pub fn work<E: Display + Send + 'static>(
-        &mut self,
-        name: &'static str,
-        task: impl Future<Output = Result<(), E>> + Send + 'static,
-    ) {
-        self.work.spawn(name, task);
-    }
-
-    /// A task on which the work stands.
-    pub fn base<E: Display + Send + 'static>(
-        &mut self,
-        name: &'static str,
-        task: impl Future<Output = Result<(), E>> + Send + 'static,
-    ) {
-        self.base.spawn(name, task);
-    }
-
-    /// Returns when all tasks have ended: `Ok` if they were asked to.
-    pub async fn run(mut self) -> Result<(), Fatal> {
-        let unasked = tokio::select! {
-            biased;
-            () = self.shutdown.requested() => None,
-            ended = self.base.ended() => Some(ended),
-            // On another thread, work may have seen the request a moment before this one.
-            ended = self.work.ended() => Some(ended).filter(|_| !self.shutdown.is_requested()),
-        };
-        let outcome = match unasked {
-            None => self.drain().await,
-            Some(fatal) => Err(fatal),
-        };
-        // Dropped at their next await: if the Lease is lost, no further write may start.
-        self.work.set.shutdown().await;
-        self.base_trigger.request();
-        let released = tokio::time::timeout(RELEASE, self.base.all()).await;
-        if released.is_err() {
-            tracing::warn!("the Lease could not be given back in time; it lapses by itself");
-        }
-        outcome
-    }
-
-    /// Waits for the work to end by itself.
-    async fn drain(&mut self) -> Result<(), Fatal> {
-        tokio::select! {
-            () = self.work.all() => Ok(()),
-            ended = self.base.ended() => Err(ended),
-            () = tokio::time::sleep(DRAIN) => {
-                tracing::warn!("reconciles cut: they did not end in time");
-                Ok(())
-            }
-        }
-    }
-}
-
 impl Tasks {
-    fn spawn<E: Display + Send + 'static>(
+    /// Starts a task.
+    pub fn spawn<E: Display + Send + 'static>(
         &mut self,
         name: &'static str,
         task: impl Future<Output = Result<(), E>> + Send + 'static,
@@ -105,14 +29,36 @@ impl Tasks {
     }
 
     /// The first task that ends; never, if there is none.
-    async fn ended(&mut self) -> Fatal {
+    pub async fn ended(&mut self) -> Fatal {
         match self.set.join_next_with_id().await {
             Some(joined) => self.reason(joined),
             None => std::future::pending().await,
         }
     }
 
-    /// All tasks have ended.
+    /// Returns when the first task ends (`Err`) or, after the end was asked for, when all have ended or their time is
+    /// over (`Ok`).
+    pub async fn run(&mut self, shutdown: &Shutdown) -> Result<(), Fatal> {
+        let unasked = tokio::select! {
+            biased;
+            () = shutdown.requested() => None,
+            // On another thread, a task may have seen the request a moment before this one.
+            ended = self.ended() => Some(ended).filter(|_| !shutdown.is_requested()),
+        };
+        if let Some(fatal) = unasked {
+            return Err(fatal);
+        }
+        if tokio::time::timeout(DRAIN, self.all()).await.is_err() {
+            tracing::warn!("reconciles cut: they did not end in time");
+        }
+        Ok(())
+    }
+
+    /// Drops all tasks at their next await and waits until they are gone.
+    pub async fn abort(&mut self) {
+        self.set.shutdown().await;
+    }
+
     async fn all(&mut self) {
         while let Some(joined) = self.set.join_next_with_id().await {
             if !matches!(&joined, Ok((_, Ok(())))) {
@@ -150,42 +96,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_base_ends_after_the_work() {
+    async fn tasks_that_were_asked_may_finish() {
         let (trigger, shutdown) = Shutdown::channel();
-        let mut supervisor = Supervisor::new(shutdown.clone());
-        let (worked, base_saw_it) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (done, seen, base) = (worked.clone(), base_saw_it.clone(), supervisor.base_shutdown());
-        supervisor.work("work", async move {
-            shutdown.requested().await;
+        let mut tasks = Tasks::default();
+        let finished = Arc::new(AtomicBool::new(false));
+        let (asked, done) = (shutdown.clone(), finished.clone());
+        tasks.spawn("slow", async move {
+            asked.requested().await;
             tokio::task::yield_now().await;
             done.store(true, Ordering::SeqCst);
             Ok::<_, Infallible>(())
         });
-        supervisor.base("base", async move {
-            base.requested().await;
-            seen.store(worked.load(Ordering::SeqCst), Ordering::SeqCst);
-            Ok::<_, Infallible>(())
-        });
+        tasks.spawn("quick", until(shutdown.clone()));
         trigger.request();
-        supervisor.run().await.unwrap();
-        assert!(base_saw_it.load(Ordering::SeqCst));
+        tasks.run(&shutdown).await.unwrap();
+        assert!(finished.load(Ordering::SeqCst));
     }
 
     #[tokio::test]
     async fn a_task_that_ends_unasked_ends_all_and_is_named() {
         let (_trigger, shutdown) = Shutdown::channel();
         for (task, reason) in [("returns", "it returned"), ("fails", "no more"), ("panics", "panicked")] {
-            let mut supervisor = Supervisor::new(shutdown.clone());
-            supervisor.work("works on", until(shutdown.clone()));
-            supervisor.base("base", until(supervisor.base_shutdown()));
-            supervisor.work(task, async move {
+            let mut tasks = Tasks::default();
+            tasks.spawn("works on", until(shutdown.clone()));
+            tasks.spawn(task, async move {
                 match task {
                     "returns" => Ok(()),
                     "fails" => Err("no more"),
                     _ => panic!("on purpose"),
                 }
             });
-            let error = supervisor.run().await.unwrap_err();
+            let error = tasks.run(&shutdown).await.unwrap_err();
             let text = error.to_string();
             assert!(text.starts_with(task) && text.contains(reason), "{text}");
             assert_eq!(error.exit_code(), 70);
@@ -193,23 +134,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_is_dropped_when_the_base_ends() {
+    async fn aborted_tasks_are_gone_when_that_returns() {
         struct Dropped(Arc<AtomicBool>);
         impl Drop for Dropped {
             fn drop(&mut self) {
                 self.0.store(true, Ordering::SeqCst);
             }
         }
-        let (_trigger, shutdown) = Shutdown::channel();
-        let mut supervisor = Supervisor::new(shutdown);
+        let mut tasks = Tasks::default();
         let dropped = Arc::new(AtomicBool::new(false));
         let held = Dropped(dropped.clone());
-        supervisor.work("deaf", async move {
+        tasks.spawn("deaf", async move {
             let _held = held;
             std::future::pending::<Result<(), Infallible>>().await
         });
-        supervisor.base("lease", async { Err("lost") });
-        assert_eq!(supervisor.run().await.unwrap_err().to_string(), "lease ended: lost");
+        tasks.abort().await;
         assert!(dropped.load(Ordering::SeqCst));
     }
 }
