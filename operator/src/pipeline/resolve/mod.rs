@@ -20,6 +20,8 @@ pub use fetched::{Fetched, secrets_of};
 pub use problem::{Problem, Reason, ResolveError, Warning};
 pub use resolved::{Alerter, Component, Exposure, Image, Ingestor, Resolved, Role, Scale, Tls, WebUi};
 
+pub(crate) use roles::measured_need;
+
 use problem::Problems;
 use roles::role;
 
