@@ -10,29 +10,29 @@ use super::index::PipelineSet;
 
 /// What a pipeline's task knows of its alerters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Alerters {
+pub(super) struct Alerters {
     /// Live alerters, with the version of the set that each uses; none = one from before, or nothing yet.
-    pub versions: BTreeMap<String, Option<u64>>,
+    pub(super) versions: BTreeMap<String, Option<u64>>,
     /// Rules that an alerter does not use as written: version of its set and reason, by rule.
-    pub refused: BTreeMap<String, (u64, String)>,
+    pub(super) refused: BTreeMap<String, (u64, String)>,
     /// Whether the present set could not be published.
-    pub in_trouble: bool,
+    pub(super) in_trouble: bool,
     /// Whether it is known what Redis served when the operator started: last good forms may come from there.
-    pub searched: bool,
+    pub(super) searched: bool,
 }
 
 /// The state of one rule in one pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binding {
+pub(super) struct Binding {
     /// Hash of the form that is served, if one is.
-    pub hash: Option<String>,
+    pub(super) hash: Option<String>,
     /// Whether alerters use it.
-    pub use_: Use,
+    pub(super) use_: Use,
 }
 
 /// Whether alerters use a form.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Use {
+pub(super) enum Use {
     /// All did when it became active; `2/2`.
     Active(String),
     /// Some do not yet.
@@ -47,17 +47,17 @@ pub enum Use {
 
 /// What is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub(super) struct Waiting {
     /// Since when.
-    pub since: Instant,
+    pub(super) since: Instant,
     /// Alerters that use the form.
-    pub active: usize,
+    pub(super) active: usize,
     /// Live alerters.
-    pub alive: usize,
+    pub(super) alive: usize,
     /// Live alerters that do not use it.
-    pub laggards: Vec<String>,
+    pub(super) laggards: Vec<String>,
     /// Whether it could not be published.
-    pub in_trouble: bool,
+    pub(super) in_trouble: bool,
 }
 
 #[derive(Debug)]
@@ -72,7 +72,7 @@ struct Placed {
 
 /// The rules of one pipeline and how far each has come.
 #[derive(Debug, Default)]
-pub struct Track {
+pub(super) struct Track {
     placed: HashMap<String, Placed>,
     alerters: Alerters,
     waiting: usize,
@@ -81,7 +81,7 @@ pub struct Track {
 impl Track {
     /// Takes in a new set. `known` is what a rule's status says about this pipeline: after a restart of the operator,
     /// what was active is not asked for again. Returns the rules whose form changed.
-    pub fn replace<'k>(
+    pub(super) fn replace<'k>(
         &mut self,
         set: &PipelineSet,
         now: Instant,
@@ -94,7 +94,7 @@ impl Track {
             let placed = same.unwrap_or_else(|| {
                 changed.push(form.name().to_owned());
                 let known = known(form.name()).filter(|known| known.hash.as_deref() == Some(&*form.hash));
-                let active = known.and_then(|known| known.active.clone());
+                let active = known.and_then(|known| known.active.clone()).filter(|count| is_full(count));
                 Placed { hash: form.hash.clone(), version: set.version, since: now, active }
             });
             self.placed.insert(form.name().to_owned(), placed);
@@ -105,11 +105,15 @@ impl Track {
     }
 
     /// Takes in what the alerters said. Returns the rules whose state changed.
-    pub fn heard(&mut self, alerters: Alerters) -> Vec<String> {
+    pub(super) fn heard(&mut self, alerters: Alerters) -> Vec<String> {
         let mut changed: Vec<String> = Vec::new();
         let differs = |rule: &&String| alerters.refused.get(*rule) != self.alerters.refused.get(*rule);
         changed.extend(alerters.refused.keys().chain(self.alerters.refused.keys()).filter(differs).cloned());
+        let (reason, searched) = (self.reason(), self.alerters.searched);
         self.alerters = alerters;
+        if self.reason() != reason || self.alerters.searched != searched {
+            changed.extend(self.waiting().cloned());
+        }
         let alive = self.alerters.versions.len();
         // An alerter without a version has none of our sets.
         let oldest = self.alerters.versions.values().map(|version| version.unwrap_or(0)).min().unwrap_or(0);
@@ -124,7 +128,7 @@ impl Track {
     }
 
     /// What is known about one rule.
-    pub fn binding(&self, name: &str) -> Binding {
+    pub(super) fn binding(&self, name: &str) -> Binding {
         let Some(placed) = self.placed.get(name) else {
             let use_ = if self.alerters.searched { Use::None } else { Use::Unknown };
             return Binding { hash: None, use_ };
@@ -152,19 +156,29 @@ impl Track {
         }
     }
 
+    /// Whether waiting rules are waiting for another reason than before.
+    fn reason(&self) -> (bool, bool) {
+        (self.alerters.in_trouble, self.alerters.versions.is_empty())
+    }
+
     fn count_waiting(&mut self) {
         self.waiting = self.placed.values().filter(|placed| placed.active.is_none()).count();
     }
 
     /// Rules whose present form was active on all live alerters.
-    pub fn active(&self) -> usize {
+    pub(super) fn active(&self) -> usize {
         self.placed.len() - self.waiting
     }
 
     /// Rules that wait for an alerter.
-    pub fn waiting(&self) -> impl Iterator<Item = &String> {
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &String> {
         self.placed.iter().filter(|(_, placed)| self.waiting > 0 && placed.active.is_none()).map(|(name, _)| name)
     }
+}
+
+/// Whether `2/2` says that all had it; `1/2` stands for one that lagged.
+fn is_full(count: &str) -> bool {
+    count.split_once('/').is_some_and(|(active, alive)| active == alive && active != "0")
 }
 
 #[cfg(test)]
@@ -187,8 +201,11 @@ mod tests {
             let spec = serde_json::from_value(spec).unwrap();
             Arc::new(Form::recovered(Rule { id: None, name: (*name).to_owned(), spec }))
         };
-        let settings =
-            PipelineSettings { redis: Default::default(), development_hosts: BTreeSet::new(), teams: BTreeMap::new() };
+        let settings = PipelineSettings {
+            redis: mutt_crds::pipeline::RedisSpec::default(),
+            development_hosts: BTreeSet::new(),
+            teams: BTreeMap::new(),
+        };
         PipelineSet {
             uid: "u".into(),
             version,
@@ -211,7 +228,7 @@ mod tests {
         assert_eq!(track.replace(&set(1, &[("a", "x"), ("b", "y")]), now, |_| None), ["a", "b"]);
         let Use::Waiting(waiting) = track.binding("a").use_ else { panic!() };
         assert_eq!((waiting.active, waiting.alive), (0, 0), "no workers");
-        assert!(track.heard(alerters(&[("w1", Some(1)), ("w2", None)])).is_empty());
+        assert_eq!(track.heard(alerters(&[("w1", Some(1)), ("w2", None)])).len(), 2, "they wait for another reason");
         let Use::Waiting(waiting) = track.binding("a").use_ else { panic!() };
         assert_eq!((waiting.active, waiting.alive, waiting.laggards), (1, 2, vec!["w2".to_owned()]));
         let mut changed = track.heard(alerters(&[("w1", Some(1)), ("w2", Some(1))]));
@@ -252,7 +269,7 @@ mod tests {
         track.replace(&set(2, &[("a", "z")]), Instant::now(), |_| None);
         track.heard(said);
         assert!(matches!(track.binding("a").use_, Use::Waiting(_)), "said of the form before");
-        assert_eq!(track.heard(alerters(&[("w1", Some(2))])), ["a", "a"]);
+        assert!(track.heard(alerters(&[("w1", Some(2))])).contains(&"a".to_owned()));
         assert_eq!(track.binding("a").use_, Use::Active("1/1".into()));
     }
 }

@@ -104,10 +104,13 @@ impl RulesState {
     }
 }
 
+/// State and the version of the board at which it said something new.
+type States = BTreeMap<PipelineKey, (u64, Arc<RulesState>)>;
+
 /// The states of all pipelines. Clones share them.
 #[derive(Debug, Clone)]
 pub struct RulesBoard {
-    states: Arc<Mutex<BTreeMap<PipelineKey, (u64, Arc<RulesState>)>>>,
+    states: Arc<Mutex<States>>,
     version: Arc<watch::Sender<u64>>,
 }
 
@@ -161,7 +164,7 @@ impl RulesBoard {
         self.lock().iter().filter(|(_, (version, _))| *version > seen).map(|(key, _)| key.clone()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PipelineKey, (u64, Arc<RulesState>)>> {
+    fn lock(&self) -> MutexGuard<'_, States> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,45 +11,41 @@ const MESSAGE_CHARS_MAX: usize = 900;
 
 /// A rule as alerters get it. Immutable, shared by all pipelines that select it.
 #[derive(Debug)]
-pub struct Form {
+pub(super) struct Form {
     /// The rule; its name is `namespace/name`.
-    pub rule: Rule,
+    pub(super) rule: Rule,
     /// Its place in the canonical document.
-    pub json: Box<RawValue>,
+    pub(super) json: Box<RawValue>,
     /// First twelve hex digits of the SHA-256 of that.
-    pub hash: String,
+    pub(super) hash: String,
     /// What it takes.
-    pub claim: Claim,
+    pub(super) claim: Claim,
 }
 
 impl Form {
     /// The form of a rule whose claim is known.
-    pub fn new(rule: Rule, claim: Claim) -> Self {
+    pub(super) fn new(rule: Rule, claim: Claim) -> Self {
         let json =
             to_raw_value(&rule).unwrap_or_else(|error| unreachable!("strings and numbers always serialise: {error}"));
-        let mut hash = String::with_capacity(12);
-        for byte in &Sha256::digest(json.get())[..6] {
-            // Writing to a String does not fail.
-            let _ = write!(hash, "{byte:02x}");
-        }
+        let hash = hex(&Sha256::digest(json.get())[..6]);
         Self { rule, json, hash, claim }
     }
 
     /// The form of a rule that was in use before and is taken over as it is.
-    pub fn recovered(rule: Rule) -> Self {
+    pub(super) fn recovered(rule: Rule) -> Self {
         let claim = examine(&rule.name, &rule.spec).claim;
         Self::new(rule, claim)
     }
 
     /// `namespace/name`.
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.rule.name
     }
 }
 
 /// What is said about a rule on its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// It compiles and its tests pass.
     Accepted {
         /// What is probably not meant.
@@ -66,12 +62,12 @@ pub enum Verdict {
 
 impl Verdict {
     /// Whether the rule may come into use.
-    pub fn is_accepted(&self) -> bool {
+    pub(super) fn is_accepted(&self) -> bool {
         matches!(self, Self::Accepted { .. })
     }
 
     /// The verdict on an object that is stored but cannot be read.
-    pub fn unreadable(error: &str) -> Self {
+    pub(super) fn unreadable(error: &str) -> Self {
         Self::Rejected {
             reason: "Unreadable",
             message: shortened(&format!("the stored object is no AlertRule: {error}")),
@@ -80,7 +76,7 @@ impl Verdict {
 }
 
 /// Judges a rule; an accepted one comes with its form.
-pub fn judge(name: &str, spec: &AlertRuleSpec) -> (Verdict, Option<Form>) {
+pub(super) fn judge(name: &str, spec: &AlertRuleSpec) -> (Verdict, Option<Form>) {
     let Examined { issues, failures, warnings, claim } = examine(name, spec);
     let listed = |items: Vec<String>| shortened(&items.join("; "));
     if !issues.is_empty() {
@@ -94,6 +90,15 @@ pub fn judge(name: &str, spec: &AlertRuleSpec) -> (Verdict, Option<Form>) {
     let warnings = warnings.iter().map(|warning| format!("spec.{}: {}", warning.field, warning.message)).collect();
     let rule = Rule { id: None, name: name.to_owned(), spec: spec.clone() };
     (Verdict::Accepted { warnings }, Some(Form::new(rule, claim)))
+}
+
+/// Lower-case hex digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Cut to what a condition and an Event can hold.

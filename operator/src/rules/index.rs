@@ -3,7 +3,7 @@
 //! A rule is judged alone and only when its spec changes ([`Index::unjudged`], [`Index::judged`]). A rejected one stays in
 //! use in its last good form.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -17,77 +17,86 @@ use super::form::{Form, Verdict};
 
 /// An AlertRule as seen in the API.
 #[derive(Debug, Clone)]
-pub struct RuleObject {
+pub(super) struct RuleObject {
     /// `namespace/name`.
-    pub name: String,
+    pub(super) name: String,
     /// Its UID.
-    pub uid: String,
+    pub(super) uid: String,
     /// `metadata.generation`.
-    pub generation: i64,
+    pub(super) generation: i64,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub(super) labels: BTreeMap<String, String>,
     /// Its spec, or why the stored object cannot be read.
-    pub spec: Result<Arc<AlertRuleSpec>, String>,
+    pub(super) spec: Result<Arc<AlertRuleSpec>, String>,
     /// Its status.
-    pub status: AlertRuleStatus,
+    pub(super) status: AlertRuleStatus,
+    /// `metadata.resourceVersion` as a number; a later one is greater.
+    pub(super) version: u64,
 }
 
 /// What counts here of a MuttPipeline.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PipelineObject {
+pub(super) struct PipelineObject {
     /// Namespace and name.
-    pub key: PipelineKey,
+    pub(super) key: PipelineKey,
     /// Its UID.
-    pub uid: String,
+    pub(super) uid: String,
     /// Labels of its rules; none = all.
-    pub rule_selector: Option<LabelSelector>,
+    pub(super) rule_selector: Option<LabelSelector>,
     /// Labels of its rules' namespaces; none = its own namespace only.
-    pub namespace_selector: Option<LabelSelector>,
+    pub(super) namespace_selector: Option<LabelSelector>,
     /// What its task needs.
-    pub settings: Arc<PipelineSettings>,
+    pub(super) settings: Arc<PipelineSettings>,
 }
 
 /// What the rule set of a pipeline needs besides rules, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PipelineSettings {
+pub(super) struct PipelineSettings {
     /// Where Redis is.
-    pub redis: RedisSpec,
+    pub(super) redis: RedisSpec,
     /// Hosts whose events take the development handling.
-    pub development_hosts: BTreeSet<String>,
+    pub(super) development_hosts: BTreeSet<String>,
     /// Host → team.
-    pub teams: BTreeMap<String, String>,
+    pub(super) teams: BTreeMap<String, String>,
 }
 
 /// The rules of a pipeline.
 #[derive(Debug, Clone)]
-pub struct PipelineSet {
+pub(super) struct PipelineSet {
     /// UID of the MuttPipeline.
-    pub uid: String,
+    pub(super) uid: String,
     /// Counts the sets that were made; a later one has a greater number.
-    pub version: u64,
+    pub(super) version: u64,
     /// See [`PipelineSettings`].
-    pub settings: Arc<PipelineSettings>,
+    pub(super) settings: Arc<PipelineSettings>,
     /// Rules to be served, in the order in which they are tried.
-    pub forms: Vec<Arc<Form>>,
+    pub(super) forms: Vec<Arc<Form>>,
     /// Names of rejected rules whose last good form is not known here: Redis may serve it.
-    pub lost: BTreeSet<String>,
+    pub(super) lost: BTreeSet<String>,
     /// Selected rules that are accepted.
-    pub accepted: usize,
+    pub(super) accepted: usize,
     /// Selected rules that are not.
-    pub rejected: usize,
+    pub(super) rejected: usize,
 }
 
 /// One rule.
 #[derive(Debug)]
-pub struct Entry {
+pub(super) struct Entry {
     /// As seen last.
-    pub object: RuleObject,
+    pub(super) object: RuleObject,
     /// What is said about it; none before it was judged.
-    pub verdict: Option<Verdict>,
+    pub(super) verdict: Option<Verdict>,
     /// Its accepted form, or the last one that was.
-    pub good: Option<Arc<Form>>,
+    pub(super) good: Option<Arc<Form>>,
     /// The pipelines that select it.
-    pub pipelines: BTreeSet<PipelineKey>,
+    pub(super) pipelines: BTreeSet<PipelineKey>,
+}
+
+impl Entry {
+    /// Whether its present spec is good.
+    pub(super) fn is_accepted(&self) -> bool {
+        self.verdict.as_ref().is_some_and(Verdict::is_accepted)
+    }
 }
 
 #[derive(Debug)]
@@ -99,7 +108,7 @@ struct Pipeline {
 
 /// All rules and pipelines.
 #[derive(Debug, Default)]
-pub struct Index {
+pub(super) struct Index {
     rules: BTreeMap<String, Entry>,
     pipelines: BTreeMap<PipelineKey, Pipeline>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
@@ -107,13 +116,25 @@ pub struct Index {
     /// Rules whose place in pipelines must be looked at again.
     unplaced: BTreeSet<String>,
     touched_rules: BTreeSet<String>,
+    restated: BTreeSet<String>,
     touched_pipelines: BTreeSet<PipelineKey>,
     versions: u64,
 }
 
+/// What changed.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Rules that changed themselves, in what is said of them or in where they are used; also those that are gone.
+    pub(super) rules: BTreeSet<String>,
+    /// Rules of which only the status changed.
+    pub(super) restated: BTreeSet<String>,
+    /// Pipelines with their set; none = the pipeline is gone.
+    pub(super) sets: Vec<(PipelineKey, Option<PipelineSet>)>,
+}
+
 impl Index {
     /// A rule was seen.
-    pub fn apply_rule(&mut self, object: RuleObject) {
+    pub(super) fn apply_rule(&mut self, mut object: RuleObject) {
         let name = object.name.clone();
         let before = self.rules.remove(&name);
         let same_object = before.filter(|entry| entry.object.uid == object.uid);
@@ -132,15 +153,22 @@ impl Index {
         if entry.object.labels != object.labels {
             self.unplaced.insert(name.clone());
         }
-        if entry.object.generation != object.generation || entry.object.status != object.status {
+        if entry.object.generation != object.generation {
             self.touched_rules.insert(name.clone());
         }
-        entry.object = object;
+        // An event may be older than the answer to our own write.
+        let known = entry.object.version.max(object.version);
+        if object.version < entry.object.version {
+            object.status = std::mem::take(&mut entry.object.status);
+        } else if entry.object.status != object.status {
+            self.restated.insert(name.clone());
+        }
+        entry.object = RuleObject { version: known, ..object };
         self.rules.insert(name, entry);
     }
 
     /// A rule is gone.
-    pub fn delete_rule(&mut self, name: &str) {
+    pub(super) fn delete_rule(&mut self, name: &str) {
         self.forget_place(name);
         self.rules.remove(name);
         self.unjudged.remove(name);
@@ -148,21 +176,8 @@ impl Index {
         self.touched_rules.insert(name.to_owned());
     }
 
-    /// After a complete list of a namespace (none = of all): what is not in it is gone.
-    pub fn retain_rules(&mut self, namespace: Option<&str>, seen: &HashSet<String>) {
-        let gone: Vec<String> = self
-            .rules
-            .keys()
-            .filter(|name| namespace.is_none_or(|namespace| namespace_of(name) == namespace) && !seen.contains(*name))
-            .cloned()
-            .collect();
-        for name in gone {
-            self.delete_rule(&name);
-        }
-    }
-
     /// A pipeline was seen. A selector that is none selects nothing; the API server refuses such.
-    pub fn apply_pipeline(&mut self, object: PipelineObject) {
+    pub(super) fn apply_pipeline(&mut self, object: PipelineObject) {
         let before = self.pipelines.get(&object.key);
         if before.is_some_and(|before| before.object == object) {
             return;
@@ -186,7 +201,7 @@ impl Index {
     }
 
     /// A pipeline is gone.
-    pub fn delete_pipeline(&mut self, key: &PipelineKey) {
+    pub(super) fn delete_pipeline(&mut self, key: &PipelineKey) {
         self.pipelines.remove(key);
         self.touched_pipelines.insert(key.clone());
         for (name, entry) in &mut self.rules {
@@ -196,18 +211,8 @@ impl Index {
         }
     }
 
-    /// After a complete list of a namespace (none = of all).
-    pub fn retain_pipelines(&mut self, namespace: Option<&str>, seen: &HashSet<PipelineKey>) {
-        let is_gone =
-            |key: &&PipelineKey| namespace.is_none_or(|namespace| key.namespace == namespace) && !seen.contains(*key);
-        let gone: Vec<PipelineKey> = self.pipelines.keys().filter(is_gone).cloned().collect();
-        for key in gone {
-            self.delete_pipeline(&key);
-        }
-    }
-
     /// The labels of a namespace were seen; none = it is gone, its rules go by themselves.
-    pub fn apply_namespace(&mut self, name: &str, labels: Option<BTreeMap<String, String>>) {
+    pub(super) fn apply_namespace(&mut self, name: &str, labels: Option<BTreeMap<String, String>>) {
         let before = self.namespaces.get(name);
         if before == labels.as_ref() {
             return;
@@ -219,16 +224,8 @@ impl Index {
         };
     }
 
-    /// After a complete list of the namespaces.
-    pub fn retain_namespaces(&mut self, seen: &HashSet<String>) {
-        let gone: Vec<String> = self.namespaces.keys().filter(|name| !seen.contains(*name)).cloned().collect();
-        for name in gone {
-            self.apply_namespace(&name, None);
-        }
-    }
-
     /// Rules whose spec was not judged yet. Those that cannot be read are judged here.
-    pub fn unjudged(&mut self) -> Vec<(String, Arc<AlertRuleSpec>)> {
+    pub(super) fn unjudged(&mut self) -> Vec<(String, Arc<AlertRuleSpec>)> {
         let mut readable = Vec::new();
         for name in std::mem::take(&mut self.unjudged) {
             match self.rules.get(&name).map(|entry| entry.object.spec.clone()) {
@@ -241,7 +238,7 @@ impl Index {
     }
 
     /// What was found about a rule's present spec.
-    pub fn judged(&mut self, name: &str, verdict: Verdict, form: Option<Form>) {
+    pub(super) fn judged(&mut self, name: &str, verdict: Verdict, form: Option<Form>) {
         let Some(entry) = self.rules.get_mut(name) else { return };
         entry.verdict = Some(verdict);
         let same = matches!((&entry.good, &form), (Some(good), Some(form)) if good.hash == form.hash);
@@ -253,7 +250,7 @@ impl Index {
     }
 
     /// The last good form of a rejected rule was found in what a pipeline serves.
-    pub fn recover(&mut self, form: &Arc<Form>) {
+    pub(super) fn recover(&mut self, form: &Arc<Form>) {
         let Some(entry) = self.rules.get_mut(form.name()) else { return };
         if entry.good.is_none() && entry.verdict.as_ref().is_some_and(|verdict| !verdict.is_accepted()) {
             entry.good = Some(Arc::clone(form));
@@ -262,9 +259,8 @@ impl Index {
         }
     }
 
-    /// Puts rules in their places and returns what changed since the last call: rules, and pipelines with their set
-    /// (none = the pipeline is gone).
-    pub fn changes(&mut self) -> (BTreeSet<String>, Vec<(PipelineKey, Option<PipelineSet>)>) {
+    /// Puts rules in their places and returns what changed since the last call.
+    pub(super) fn changes(&mut self) -> Changes {
         for name in std::mem::take(&mut self.unplaced) {
             self.place(&name);
         }
@@ -274,7 +270,8 @@ impl Index {
             (key, set)
         });
         let sets = sets.collect();
-        (std::mem::take(&mut self.touched_rules), sets)
+        let (rules, restated) = (std::mem::take(&mut self.touched_rules), std::mem::take(&mut self.restated));
+        Changes { rules, restated, sets }
     }
 
     fn place(&mut self, name: &str) {
@@ -316,7 +313,7 @@ impl Index {
             rejected: 0,
         };
         for (name, entry) in self.rules.iter().filter(|(_, entry)| entry.pipelines.contains(key)) {
-            let is_accepted = entry.verdict.as_ref().is_some_and(Verdict::is_accepted);
+            let is_accepted = entry.is_accepted();
             set.accepted += usize::from(is_accepted);
             set.rejected += usize::from(!is_accepted);
             // Whoever switches a broken rule off wants it off.
@@ -332,24 +329,25 @@ impl Index {
     }
 
     /// One rule.
-    pub fn rule(&self, name: &str) -> Option<&Entry> {
+    pub(super) fn rule(&self, name: &str) -> Option<&Entry> {
         self.rules.get(name)
     }
 
-    /// One rule, whose status was just written.
-    pub fn set_status(&mut self, name: &str, uid: &str, status: AlertRuleStatus) {
-        if let Some(entry) = self.rules.get_mut(name).filter(|entry| entry.object.uid == uid) {
-            entry.object.status = status;
+    /// The status of a rule was written; `version` is the object's since then.
+    pub(super) fn set_status(&mut self, name: &str, uid: &str, status: AlertRuleStatus, version: u64) {
+        let same = |entry: &&mut Entry| entry.object.uid == uid && entry.object.version <= version;
+        if let Some(entry) = self.rules.get_mut(name).filter(same) {
+            (entry.object.status, entry.object.version) = (status, version);
         }
     }
 
     /// Names of all rules.
-    pub fn rule_names(&self) -> impl Iterator<Item = &String> {
+    pub(super) fn rule_names(&self) -> impl Iterator<Item = &String> {
         self.rules.keys()
     }
 }
 
 /// The namespace of `namespace/name`.
-pub fn namespace_of(name: &str) -> &str {
+pub(super) fn namespace_of(name: &str) -> &str {
     name.split_once('/').map_or("", |(namespace, _)| namespace)
 }

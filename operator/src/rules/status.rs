@@ -12,30 +12,30 @@ use super::index::RuleObject;
 
 /// How long the first write about a change waits for the alerters: they take some 100 ms, and one write that says Active
 /// is better than two.
-pub const HOLD: Duration = Duration::from_secs(1);
+pub(super) const HOLD: Duration = Duration::from_secs(1);
 /// From then on alerters without the change are named.
-pub const LAG: Duration = Duration::from_secs(30);
+pub(super) const LAG: Duration = Duration::from_secs(30);
 /// Alerters that are named.
 const NAMED_MAX: usize = 5;
 
 /// What is known about one rule.
 #[derive(Debug)]
-pub struct Facts<'f> {
+pub(super) struct Facts<'f> {
     /// As seen last.
-    pub object: &'f RuleObject,
+    pub(super) object: &'f RuleObject,
     /// What is said about it on its own.
-    pub verdict: &'f Verdict,
+    pub(super) verdict: &'f Verdict,
     /// Its state in each pipeline that selects it, by `namespace/name`.
-    pub bindings: Vec<(String, Binding)>,
+    pub(super) bindings: Vec<(String, Binding)>,
     /// The rule that takes everything that this one would take, and the pipeline where it does.
-    pub shadow: Option<(String, String)>,
+    pub(super) shadow: Option<(String, String)>,
     /// When its object or its place last changed.
-    pub changed: Instant,
+    pub(super) changed: Instant,
 }
 
 /// What is to be done.
 #[derive(Debug, PartialEq)]
-pub enum Decision {
+pub(super) enum Decision {
     /// The status should be this; it may be so already.
     Be(Box<AlertRuleStatus>),
     /// More will be known soon; ask again then at the latest.
@@ -55,7 +55,7 @@ impl Word {
 }
 
 /// The status as it should be.
-pub fn decide(facts: &Facts<'_>, now: Instant, time: Timestamp) -> Decision {
+pub(super) fn decide(facts: &Facts<'_>, now: Instant, time: Timestamp) -> Decision {
     let active = match active(facts, now) {
         Ok(active) => active,
         Err(until) => return Decision::Wait(until),

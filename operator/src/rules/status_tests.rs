@@ -23,6 +23,7 @@ fn object(enabled: bool) -> RuleObject {
         labels: BTreeMap::new(),
         spec: Ok(Arc::new(serde_json::from_value(spec).unwrap())),
         status: AlertRuleStatus::default(),
+        version: 1,
     }
 }
 
