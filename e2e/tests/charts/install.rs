@@ -11,16 +11,17 @@ use crate::cases;
 use crate::helm::{Helm, chart_path, text};
 use crate::kubectl::Kubectl;
 
-/// Helm 3, then Helm 4 on what Helm 3 has left: definitions and objects of an uninstalled release.
+/// Each Helm alone, and Helm 4 on a release of Helm 3's; every pass finds the definitions that the one before has left.
 #[tokio::test(flavor = "multi_thread")]
 async fn charts_install_upgrade_and_uninstall() {
     let plane = ControlPlaneOptions::new().controller_manager().start().await.unwrap();
     let kubectl = Kubectl::new(plane.kubeconfig());
-    for helm in Helm::both() {
-        let site = Site { helm: &helm, plane: &plane, kubectl: &kubectl };
-        site.install_the_release_before();
-        site.upgrade();
-        site.uninstall().await;
+    let [three, four] = Helm::both();
+    for (first, second) in [(&three, &three), (&three, &four), (&four, &four)] {
+        let site = |helm| Site { helm, plane: &plane, kubectl: &kubectl };
+        site(first).install_the_release_before();
+        site(second).upgrade();
+        site(second).uninstall().await;
     }
 }
 
