@@ -3,7 +3,7 @@
 # The pipelines and rules themselves: read only, the operator writes nothing of their spec.
 - apiGroups: [mutt.dev]
   resources: [muttpipelines, alertrules]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Conditions, components and counts are reported in the status.
 - apiGroups: [mutt.dev]
   resources: [muttpipelines/status, alertrules/status]
@@ -67,7 +67,7 @@
 # `ruleNamespaceSelector` chooses namespaces by their labels.
 - apiGroups: [""]
   resources: [namespaces]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- end }}
 
 {{- /* In each of `watchNamespaces`, in place of the above. */}}

@@ -103,12 +103,10 @@ const CHILDREN: &[&str] = &[
 ];
 
 const GRANTED: &[(&str, &str)] = &[
-    ("get", "muttpipelines.mutt.dev"),
     ("list", "muttpipelines.mutt.dev"),
     ("watch", "muttpipelines.mutt.dev"),
     ("patch", "muttpipelines.mutt.dev/status"),
     ("update", "muttpipelines.mutt.dev/finalizers"),
-    ("get", "alertrules.mutt.dev"),
     ("list", "alertrules.mutt.dev"),
     ("watch", "alertrules.mutt.dev"),
     ("patch", "alertrules.mutt.dev/status"),
