@@ -71,6 +71,22 @@ async fn the_api_server_takes_every_case_and_the_restricted_standard_its_pods() 
     }
 }
 
+/// `manifests/samples/rules`, as `kubectl apply` takes them; the pipeline beside them is for `mutt dev` alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_takes_every_sample_rule() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let kubectl = Kubectl::new(plane.kubeconfig());
+    define(&kubectl).await;
+    namespace(&kubectl, "netops");
+    let samples = repository().join("manifests/samples/rules");
+    let arguments =
+        ["apply", "--dry-run=server", "--validate=strict", "--selector", "pipeline=core", "--output", "name"];
+    let taken = kubectl.run(&[&arguments[..], &["--filename", text(&samples)]].concat(), "");
+    let files =
+        std::fs::read_dir(&samples).unwrap().filter(|entry| entry.as_ref().unwrap().file_name() != "pipeline.yaml");
+    assert_eq!(taken.lines().count(), files.count(), "{taken}");
+}
+
 /// A document, and the pod that a Deployment would make.
 fn with_pod(document: &Value) -> Vec<Value> {
     let mut documents = vec![document.clone()];
