@@ -14,6 +14,11 @@ use tempfile::TempDir;
 /// Bound of everything that is waited for.
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 
+/// The operator's binary: `MUTT_OPERATOR_BIN`, else the one built with this program.
+pub(crate) fn operator() -> PathBuf {
+    std::env::var_os("MUTT_OPERATOR_BIN").map_or_else(|| env!("CARGO_BIN_EXE_mutt-operator").into(), PathBuf::from)
+}
+
 /// A child with a log file and a port that answers `/ready` and `/metrics`.
 pub(crate) struct Process {
     child: ManagedChild,
@@ -35,7 +40,7 @@ impl Process {
     /// The operator, on a free port.
     pub(crate) fn operator(kubeconfig: &Path) -> Self {
         let port = free_port().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mutt-operator"));
+        let mut command = Command::new(operator());
         command.env_clear().env("KUBECONFIG", kubeconfig);
         command.args([format!("--http-port={port}"), "--watch-namespace=bench".to_owned()]);
         command.args(["--lease-namespace=bench", "--pod-name=bench-0", "--log-format=text"]);

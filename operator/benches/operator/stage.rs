@@ -25,7 +25,10 @@ use mutt_servers::{PostgresServer, RedisServer, free_port};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{process::Process, rules::Rules};
+use super::{
+    process::{Process, operator},
+    rules::Rules,
+};
 
 pub(crate) struct Stage {
     pub(crate) operator: Option<Process>,
@@ -167,9 +170,9 @@ where
     api.patch_status(&object.name_any(), &PatchParams::default(), &patch).await.unwrap();
 }
 
-/// The workers' binary beside the operator's; `make bench-operator` builds both.
+/// The workers' binary: `MUTT_BIN`, else the one beside the operator's; `make bench-operator` builds both.
 fn mutt(arguments: &[&str], environment: &[(&str, String)]) -> Command {
-    let path = PathBuf::from(env!("CARGO_BIN_EXE_mutt-operator")).with_file_name("mutt");
+    let path = std::env::var_os("MUTT_BIN").map_or_else(|| operator().with_file_name("mutt"), PathBuf::from);
     assert!(path.is_file(), "{} is missing: cargo build --release -p mutt", path.display());
     let mut command = Command::new(path);
     command.args(arguments).env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
