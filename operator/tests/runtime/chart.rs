@@ -19,7 +19,8 @@ use super::{
     process::install,
 };
 
-const NAMESPACE: &str = "mutt-system";
+pub(crate) const NAMESPACE: &str = "mutt-system";
+pub(crate) const ACCOUNT: &str = "system:serviceaccount:mutt-system:mutt-operator";
 /// Rights only in some namespaces first: what the second case grants in all of them would hide what is missing there.
 const CASES: [&str; 2] = ["namespaces", "default"];
 
@@ -29,16 +30,13 @@ async fn the_operator_works_with_the_arguments_and_the_rights_of_its_chart() {
     let admin = client(cluster.kubeconfig(), None).await;
     install(&admin).await;
     for name in [NAMESPACE, "netops", "lab"] {
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        let api: Api<Namespace> = Api::all(admin.clone());
-        api.patch(name, &PatchParams::apply("test"), &Patch::Apply(namespace)).await.unwrap();
+        namespace(&admin, name).await;
     }
-    let account = format!("system:serviceaccount:{NAMESPACE}:mutt-operator");
-    let kubeconfig = cluster.kubeconfig_of(&account, Some("system:serviceaccounts")).unwrap();
+    let kubeconfig = cluster.kubeconfig_of(ACCOUNT, Some("system:serviceaccounts")).unwrap();
     for case in CASES {
         let objects = rendered(case);
         for role in objects.iter().filter(|object| object["apiVersion"] == "rbac.authorization.k8s.io/v1") {
-            apply(&admin, role).await;
+            apply_role(&admin, role).await;
         }
         let arguments = arguments(&objects, "Deployment", "/spec/template/spec/containers/0/args");
         let mut operator = Operator::start(&kubeconfig, &in_pod(&arguments));
@@ -54,7 +52,7 @@ async fn the_operator_works_with_the_arguments_and_the_rights_of_its_chart() {
 }
 
 /// The objects of a committed render.
-fn rendered(case: &str) -> Vec<Value> {
+pub(crate) fn rendered(case: &str) -> Vec<Value> {
     let path = format!("{}/../e2e/tests/charts/golden/mutt-operator-{case}.yaml", env!("CARGO_MANIFEST_DIR"));
     let stream = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     stream
@@ -64,20 +62,20 @@ fn rendered(case: &str) -> Vec<Value> {
         .collect()
 }
 
-fn arguments(objects: &[Value], kind: &str, pointer: &str) -> Vec<String> {
+pub(crate) fn arguments(objects: &[Value], kind: &str, pointer: &str) -> Vec<String> {
     let object = objects.iter().find(|object| object["kind"] == kind).unwrap();
     serde_json::from_value(object.pointer(pointer).unwrap().clone()).unwrap()
 }
 
 /// The chart's arguments and what the downward API gives; the port is the test's.
-fn in_pod(arguments: &[String]) -> Vec<&str> {
+pub(crate) fn in_pod(arguments: &[String]) -> Vec<&str> {
     let mut all: Vec<_> =
         arguments.iter().map(String::as_str).filter(|flag| !flag.starts_with("--http-port=")).collect();
     all.extend(["--pod-name=operator-0", "--pod-namespace=mutt-system"]);
     all
 }
 
-async fn apply(client: &Client, object: &Value) {
+pub(crate) async fn apply_role(client: &Client, object: &Value) {
     let kind = object["kind"].as_str().unwrap();
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", kind));
     let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
@@ -86,6 +84,12 @@ async fn apply(client: &Client, object: &Value) {
     };
     let name = object["metadata"]["name"].as_str().unwrap();
     api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await.unwrap();
+}
+
+pub(crate) async fn namespace(client: &Client, name: &str) {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let api: Api<Namespace> = Api::all(client.clone());
+    api.patch(name, &PatchParams::apply("test"), &Patch::Apply(namespace)).await.unwrap();
 }
 
 /// What `--check` prints, as `helm test` runs it.
