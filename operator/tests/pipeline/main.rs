@@ -8,5 +8,11 @@ mod children;
 mod foreign;
 mod harness;
 mod lifecycle;
+#[path = "../runtime/operator.rs"]
+#[allow(dead_code, reason = "the tests of the process itself use more of it")]
+mod operator;
 mod outage;
+mod rights;
 mod steady;
+
+pub(crate) use harness::{LIMIT, eventually};
