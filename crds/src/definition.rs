@@ -34,7 +34,7 @@ const STRING_LENGTH_MAX: u64 = 32_768;
 const PROPERTIES_MAX: u64 = 256;
 
 /// Whether the field of this name holds a type of Kubernetes' own.
-pub(crate) fn is_kubernetes_type(field: &str) -> bool {
+pub fn is_kubernetes_type(field: &str) -> bool {
     KUBERNETES_TYPES.contains(&field)
 }
 

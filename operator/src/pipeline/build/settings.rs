@@ -39,6 +39,10 @@ pub(super) const WORKER_DEFAULTS: &[(&str, &str)] = &[
 
 impl Files {
     /// A setting, unless the worker would take this value anyway.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "callers give numbers and references to texts; a further `&` says nothing"
+    )]
     fn setting(&mut self, name: &str, value: impl ToString) {
         let value = value.to_string();
         if !WORKER_DEFAULTS.contains(&(name, value.as_str())) {
