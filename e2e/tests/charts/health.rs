@@ -50,6 +50,33 @@ fn every_test_object_is_used_by_a_test() {
     }
 }
 
+/// A reason that the operator calls otherwise one day would be judged wrongly without a word.
+#[test]
+fn the_reasons_that_the_scripts_look_for_are_the_operators() {
+    let source = sources(&repository().join("operator/src"));
+    for kind in KINDS {
+        let script = fs::read_to_string(folder(kind).join("health.lua")).unwrap();
+        let reasons: Vec<_> = script
+            .split(".reason ")
+            .skip(1)
+            .map(|rest| rest.trim_start_matches(['=', '~', ' ']).split('"').nth(1).unwrap())
+            .collect();
+        assert!(!reasons.is_empty(), "{kind}");
+        for reason in reasons {
+            assert!(source.contains(&format!("\"{reason}\"")), "{kind}: no {reason} in operator/src");
+        }
+    }
+}
+
+/// All Rust files below a folder.
+fn sources(folder: &Path) -> String {
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| if path.is_dir() { sources(&path) } else { fs::read_to_string(&path).unwrap() })
+        .collect()
+}
+
 /// `argocd-cm.yaml` is for people whose Argo CD does not bring these checks; it holds the same scripts.
 #[test]
 fn golden_config_map_of_argo_cd_holds_the_scripts() {

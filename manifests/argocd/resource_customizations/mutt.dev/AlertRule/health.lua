@@ -50,6 +50,10 @@ if active.status ~= "True" then
   if active.reason == "NoWorkers" then
     return { status = "Healthy", message = said(active, "Accepted; no alerter runs") }
   end
+  -- These do not change by waiting: its owner or the pipeline's has to do something.
+  if active.reason == "NotSelected" or active.reason == "RefusedByAlerters" then
+    return { status = "Degraded", message = said(active, active.reason) }
+  end
   return { status = "Progressing", message = said(active, "Waiting for the alerters") }
 end
 

@@ -47,7 +47,8 @@ end
 if is("Progressing", "True") then
   return { status = "Progressing", message = said("Progressing", "Rolling out") }
 end
-if is("Ready", "False") then
+-- For a moment after the first start all pods may be ready before the rules are.
+if is("Ready", "False") and conditions["Ready"].reason ~= "NotYetPublished" then
   return { status = "Degraded", message = said("Ready", "Not ready") }
 end
 return { status = "Progressing", message = said("Ready", "Waiting for the operator") }
