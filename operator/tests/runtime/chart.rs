@@ -19,8 +19,8 @@ use super::{
     process::install,
 };
 
-pub(crate) const NAMESPACE: &str = "mutt-system";
-pub(crate) const ACCOUNT: &str = "system:serviceaccount:mutt-system:mutt-operator";
+const NAMESPACE: &str = "mutt-system";
+const ACCOUNT: &str = "system:serviceaccount:mutt-system:mutt-operator";
 /// Rights only in some namespaces first: what the second case grants in all of them would hide what is missing there.
 const CASES: [&str; 2] = ["namespaces", "default"];
 
@@ -52,7 +52,7 @@ async fn the_operator_works_with_the_arguments_and_the_rights_of_its_chart() {
 }
 
 /// The objects of a committed render.
-pub(crate) fn rendered(case: &str) -> Vec<Value> {
+fn rendered(case: &str) -> Vec<Value> {
     let path = format!("{}/../e2e/tests/charts/golden/mutt-operator-{case}.yaml", env!("CARGO_MANIFEST_DIR"));
     let stream = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     stream
@@ -62,20 +62,20 @@ pub(crate) fn rendered(case: &str) -> Vec<Value> {
         .collect()
 }
 
-pub(crate) fn arguments(objects: &[Value], kind: &str, pointer: &str) -> Vec<String> {
+fn arguments(objects: &[Value], kind: &str, pointer: &str) -> Vec<String> {
     let object = objects.iter().find(|object| object["kind"] == kind).unwrap();
     serde_json::from_value(object.pointer(pointer).unwrap().clone()).unwrap()
 }
 
 /// The chart's arguments and what the downward API gives; the port is the test's.
-pub(crate) fn in_pod(arguments: &[String]) -> Vec<&str> {
+fn in_pod(arguments: &[String]) -> Vec<&str> {
     let mut all: Vec<_> =
         arguments.iter().map(String::as_str).filter(|flag| !flag.starts_with("--http-port=")).collect();
     all.extend(["--pod-name=operator-0", "--pod-namespace=mutt-system"]);
     all
 }
 
-pub(crate) async fn apply_role(client: &Client, object: &Value) {
+async fn apply_role(client: &Client, object: &Value) {
     let kind = object["kind"].as_str().unwrap();
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", kind));
     let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
@@ -86,7 +86,7 @@ pub(crate) async fn apply_role(client: &Client, object: &Value) {
     api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await.unwrap();
 }
 
-pub(crate) async fn namespace(client: &Client, name: &str) {
+async fn namespace(client: &Client, name: &str) {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let api: Api<Namespace> = Api::all(client.clone());
     api.patch(name, &PatchParams::apply("test"), &Patch::Apply(namespace)).await.unwrap();

@@ -6,7 +6,6 @@ mod context;
 mod lease;
 mod operator;
 mod process;
-mod rights;
 
 use std::{path::Path, time::Duration};
 
