@@ -41,7 +41,9 @@ fn start(given: Given) -> Result<(), Fatal> {
     telemetry::init(&args)?;
     // One TLS stack for all clients; a second installation would be a no-op.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    // Blocking work is the compiling of rules (cores bound it) and DNS; each thread more holds memory of its own.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(4).enable_all().build();
     let runtime = runtime.map_err(|error| Fatal::failed("cannot start the runtime", error))?;
     let outcome = runtime.block_on(operate(args));
     runtime.shutdown_background();

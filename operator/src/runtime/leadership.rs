@@ -34,7 +34,7 @@ pub async fn lead(context: &Context, shutdown: &Shutdown, work: impl Fn() -> Tas
         return work().run(shutdown).await;
     };
     loop {
-        let Some(held) = shutdown.or(candidate.acquire()).await else { return Ok(()) };
+        let Some(held) = shutdown.or(candidate.acquire(&context.health)).await else { return Ok(()) };
         match term(context, shutdown, &candidate, held, work()).await {
             Ok(ended) => return ended,
             Err(lost) => tracing::error!(lease = candidate.name, "{lost}; all work is stopped until it is ours again"),

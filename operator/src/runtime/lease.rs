@@ -22,11 +22,14 @@ use k8s_openapi::{
 use kube::{Api, Resource, api::PostParams};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use super::{Context, Shutdown, metrics::Metrics};
+use super::{Context, Shutdown, health::Health, metrics::Metrics};
 
 /// How often a standby looks, and how soon a failed renewal is repeated. Kept below the longest that a graceful
 /// hand-over may take.
 const LOOK_EVERY: Duration = Duration::from_millis(1_000);
+
+/// What readiness waits for here.
+const LEASE: &str = "leader election";
 
 /// One replica's candidature.
 pub struct Candidate {
@@ -85,34 +88,49 @@ impl Candidate {
         })
     }
 
-    /// Waits until this process leads.
-    pub async fn acquire(&self) -> Held {
+    /// Waits until this process leads. Not ready while the Lease cannot be read or written: such a standby could never lead.
+    pub async fn acquire(&self, health: &Health) -> Held {
         let mut seen: Option<Seen> = None;
-        let mut known_holder = None;
+        let mut said = None;
         loop {
-            match timeout(self.attempt(), self.api.get_opt(&self.name)).await {
-                Ok(Ok(lease)) => {
-                    // Deleted under its holder, who may write until its time is over.
-                    let orphaned = lease.is_none() && seen.as_ref().is_some_and(|seen| !self.may_take(seen));
-                    if !orphaned {
-                        seen = Seen::update(seen, lease);
-                        match self.take(seen.as_ref()).await {
-                            Ok(Some(held)) => return held,
-                            Ok(None) => {}
-                            Err(error) => tracing::warn!(%error, lease = self.name, "cannot take the Lease"),
-                        }
-                    }
-                    let holder = seen.as_ref().and_then(|seen| holder(&seen.lease));
-                    if holder != known_holder.as_deref() {
-                        tracing::info!(holder, lease = self.name, "waiting for the Lease");
-                        known_holder = holder.map(str::to_owned);
+            let state = match self.look(&mut seen).await {
+                Ok(Some(held)) => {
+                    health.done(LEASE);
+                    return held;
+                }
+                Ok(None) => Ok(seen.as_ref().and_then(|seen| holder(&seen.lease)).map(str::to_owned)),
+                Err(error) => Err(error.to_string()),
+            };
+            match &state {
+                Ok(_) => health.done(LEASE),
+                Err(trouble) => health.wait_for(LEASE, trouble),
+            }
+            if said.as_ref() != Some(&state) {
+                match &state {
+                    Ok(holder) => tracing::info!(holder, lease = self.name, "waiting for the Lease"),
+                    Err(trouble) => {
+                        tracing::warn!(trouble, lease = self.name, "cannot ask for the Lease; trying again");
                     }
                 }
-                Ok(Err(error)) => tracing::warn!(%error, lease = self.name, "cannot read the Lease"),
-                Err(_) => tracing::warn!(lease = self.name, "the API server does not answer"),
+                said = Some(state);
             }
             sleep(jittered(LOOK_EVERY)).await;
         }
+    }
+
+    /// One look at the Lease, which is taken if it may be.
+    async fn look(&self, seen: &mut Option<Seen>) -> Result<Option<Held>, kube::Error> {
+        let lease = match timeout(self.attempt(), self.api.get_opt(&self.name)).await {
+            Ok(lease) => lease?,
+            Err(elapsed) => return Err(kube::Error::Service(elapsed.into())),
+        };
+        // Deleted under its holder, who may write until its time is over.
+        let orphaned = lease.is_none() && seen.as_ref().is_some_and(|seen| !self.may_take(seen));
+        if orphaned {
+            return Ok(None);
+        }
+        *seen = Seen::update(seen.take(), lease);
+        self.take(seen.as_ref()).await
     }
 
     /// Takes the Lease if it is free: `None` = it is not, or another was faster.

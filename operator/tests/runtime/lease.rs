@@ -14,6 +14,7 @@ use kube::{
 };
 use mutt_cluster::ControlPlane;
 use mutt_operator::runtime::{
+    health::Health,
     lease::{Candidate, Held, LeaseLost, holder},
     metrics::Metrics,
     shutdown::Shutdown,
@@ -37,7 +38,7 @@ fn candidate(api: &Api<Lease>, lease: &str, identity: impl Into<String>, duratio
 }
 
 async fn acquired(candidate: &Candidate) -> Held {
-    timeout(LIMIT, candidate.acquire()).await.expect("leads within the limit")
+    timeout(LIMIT, candidate.acquire(&Health::new())).await.expect("leads within the limit")
 }
 
 async fn held_by(api: &Api<Lease>, lease: &str) -> Option<String> {
@@ -52,7 +53,7 @@ async fn of_many_at_the_same_version_one_wins_and_each_release_hands_on_at_once(
     let candidates: Vec<_> = (0..8).map(|id| candidate(&api, name, format!("c{id}"), FOREVER)).collect();
     // All read the same version of the free Lease, then all write.
     let mut racing: FuturesUnordered<_> =
-        candidates.iter().map(|one| async move { (one, one.acquire().await) }).collect();
+        candidates.iter().map(|one| async move { (one, one.acquire(&Health::new()).await) }).collect();
     for won in 1..=8 {
         // The Lease would lapse only after five minutes: it is the release that hands it on.
         let (winner, held) = timeout(LIMIT, racing.next()).await.expect("one wins within the limit").unwrap();
@@ -69,7 +70,7 @@ async fn a_lease_that_is_not_there_is_created_by_one() {
     let (api, name) = (leases().await, "not-there");
     let candidates: Vec<_> = (0..4).map(|id| candidate(&api, name, format!("c{id}"), FOREVER)).collect();
     let mut racing: FuturesUnordered<_> =
-        candidates.iter().map(|one| async move { (one, one.acquire().await) }).collect();
+        candidates.iter().map(|one| async move { (one, one.acquire(&Health::new()).await) }).collect();
     let (winner, _held) = timeout(LIMIT, racing.next()).await.unwrap().unwrap();
     // The others have had their try when they have looked again.
     let second = timeout(Duration::from_secs(3), racing.next()).await;
@@ -121,10 +122,11 @@ async fn a_holder_that_renews_keeps_it_and_outlives_annotations_and_deletion() {
         }
         trigger.request();
     };
+    let health = Health::new();
     let rivals = async {
         tokio::select! {
             () = meddle => {}
-            _ = rival.acquire() => panic!("the rival took a Lease that was renewed"),
+            _ = rival.acquire(&health) => panic!("the rival took a Lease that was renewed"),
         }
     };
     let (kept, ()) = tokio::join!(leader.keep(held, &metrics, &shutdown), rivals);

@@ -144,6 +144,18 @@ async fn missing_custom_resources_and_a_lost_api_server_are_said_and_waited_for(
 }
 
 #[tokio::test]
+async fn a_standby_that_may_not_ask_for_the_lease_is_not_ready() {
+    let (cluster, _) = cluster().await;
+    let stranger = cluster.kubeconfig_of("lease-stranger", Some("system:authenticated")).unwrap();
+    let mut operator = Operator::start(&stranger, &["--lease-name=forbidden"]);
+    operator.answers("/ready", 503, "leader election: ").await;
+    operator.answers("/live", 200, "alive").await;
+    operator.signal(Signal::TERM);
+    operator.ends_with(0).await;
+    assert_eq!(operator.log().matches("cannot ask for the Lease").count(), 1, "{}", operator.log());
+}
+
+#[tokio::test]
 async fn a_busy_port_and_bad_flags_are_said_before_anything_else() {
     let nowhere = Path::new("/nowhere/kubeconfig");
     let taken = tokio::net::TcpListener::bind(("0.0.0.0", 0)).await.unwrap();
