@@ -69,3 +69,31 @@ async fn mutt_dev_checks_the_settings_of_all_roles_before_it_starts_anything() {
         assert!(text.contains(name), "{name} is not named in: {text}");
     }
 }
+
+/// Plain variables of the one container of a Deployment.
+fn variables(deployment: &serde_json::Value) -> Vec<(String, String)> {
+    let variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().expect("env");
+    let text = |variable: &serde_json::Value, key: &str| variable[key].as_str().map(str::to_owned);
+    // What is taken from the pod itself (its name) stands for some text.
+    let value = |variable| text(variable, "value").unwrap_or_else(|| "core-0".to_owned());
+    variables.iter().filter_map(|variable| Some((text(variable, "name")?, value(variable)))).collect()
+}
+
+#[tokio::test]
+async fn what_the_operator_sets_is_good() {
+    let folder = mutt_e2e::repository().join("operator/tests/golden");
+    let mut checked = 0;
+    for case in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = std::fs::read_to_string(case.join("children.yaml")).unwrap();
+        let objects = text.split("\n---\n").map(|object| serde_saphyr::from_str(object).expect("YAML"));
+        for deployment in objects.filter(|object: &serde_json::Value| object["kind"] == "Deployment") {
+            let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+            let role = container["args"][0].as_str().unwrap();
+            let output = output_of(&[role, "--check"], &variables(&deployment)).await;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{} of {}: {said}", deployment["metadata"]["name"], case.display());
+            checked += 1;
+        }
+    }
+    assert!(checked >= 20, "{checked} Deployments checked");
+}
