@@ -6,6 +6,7 @@ mod admission;
 mod autoscaling;
 mod children;
 mod foreign;
+mod golden;
 mod harness;
 mod lifecycle;
 #[path = "../runtime/operator.rs"]
