@@ -81,10 +81,14 @@ pub struct MuttPipelineSpec {
     /// Labels of the AlertRules that this pipeline uses. Default: every AlertRule in the selected namespaces.
     /// Example: `{matchLabels: {pipeline: core}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    // Replaced as a whole, as Kubernetes' own selectors: else server-side apply of `{}` would take the field away.
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub rule_selector: Option<LabelSelector>,
     /// Labels of the namespaces whose AlertRules are looked at; `{}` = all that the operator watches. Default: the pipeline's own
     /// namespace only. Example: `{matchLabels: {team: netops}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    // Replaced as a whole, as Kubernetes' own selectors: else server-side apply of `{}` would take the field away.
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub rule_namespace_selector: Option<LabelSelector>,
     /// Hosts, by exact name, whose events take a rule's development handling; at most 10,000. Default: none. Example: `[lab-1]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -50,6 +50,8 @@ pub(super) struct Task {
     published: HashMap<String, u64>,
     served: Option<(String, u64)>,
     searched: bool,
+    /// Last good forms that were found and that the set does not have yet.
+    found: BTreeSet<String>,
     queues: Option<QueueDepths>,
     refresh_at: Instant,
     retry: Retry,
@@ -98,6 +100,7 @@ impl Task {
             published: HashMap::new(),
             served: None,
             searched: false,
+            found: BTreeSet::new(),
             queues: None,
             refresh_at: Instant::now(),
             retry: Retry::default(),
@@ -206,11 +209,13 @@ impl Task {
         if !self.searched {
             *found = self.search(&set.lost, connection).await?;
             self.searched = true;
-            if !found.is_empty() {
-                // The next set has them; without them this one would take them out of use.
-                return self.read(connection, "").await;
-            }
+            self.found = found.iter().map(|found| found.0.name().to_owned()).collect();
         }
+        // A set without them would take them out of use; the next one has them.
+        if !self.found.is_disjoint(&set.lost) {
+            return self.read(connection, "").await;
+        }
+        self.found.clear();
         if self.ready.as_ref().is_none_or(|ready| ready.version != set.version) {
             let revision = Revision::of(&text(set));
             self.ready = Some(Ready { version: set.version, revision, set: Arc::clone(set) });
@@ -320,7 +325,7 @@ impl Task {
         let known = Known {
             served: self.served.clone(),
             published: &self.published,
-            searched: self.searched,
+            searched: self.searched && self.found.is_empty(),
             queues: self.queues,
         };
         let report = match (outcome, &self.told) {
