@@ -17,7 +17,7 @@ pub mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, future::BoxFuture};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{
     ResourceExt,
@@ -95,7 +95,13 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Ended>
     tasks.spawn(call(this.clone(), queue));
     let end = shutdown.clone();
     let end: BoxFuture<'static, ()> = Box::pin(async move { end.requested().await });
-    let calls = calls.map(Ok::<_, std::convert::Infallible>).take_until(end);
+    // Held until everything has been seen once: a pipeline whose children are not known yet would seem to have none.
+    let seen = this.clone();
+    let calls = async move {
+        seen.complete().await;
+        calls.map(Ok::<_, std::convert::Infallible>)
+    };
+    let calls = calls.flatten_stream().take_until(end);
     let config = Config::default().concurrency(this.context.args.concurrency);
     let reconciles = applier(
         |pipeline, this| -> BoxFuture<'static, _> { Box::pin(report::reported(pipeline, this)) },
@@ -113,12 +119,9 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Ended>
     }
 }
 
-/// Calls that do not come from a watch: Secrets, rules, optional APIs. Begins when everything has been seen once; the queue is held until
-/// then, because a pipeline whose children are not known yet would seem to have none.
+/// Calls that do not come from a watch: Secrets, rules, optional APIs.
 async fn call(this: Arc<Pipelines>, queue: Queue) {
-    if !this.live.complete().await || this.stored.wait_until_ready().await.is_err() {
-        return;
-    }
+    this.complete().await;
     this.context.health.done(CACHE);
     let mut rules = Box::pin(this.context.rules.changes());
     let rules = async {
@@ -210,6 +213,14 @@ fn roles(pipeline: &MuttPipeline, resolved: Option<&Resolved>) -> Vec<(Component
 }
 
 impl Pipelines {
+    /// Everything has been seen once.
+    async fn complete(&self) {
+        // Without their writers, which end only with this controller, there is nothing to come.
+        if !self.live.complete().await || self.stored.wait_until_ready().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     fn forget(&self, meta: &ObjectMeta) {
         if let Some(uid) = &meta.uid {
             self.memory.forget_pipeline(uid);

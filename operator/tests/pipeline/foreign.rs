@@ -5,14 +5,15 @@ use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Client, ResourceExt,
+    Api, Client, ResourceExt,
     api::{DeleteParams, PostParams},
 };
+use mutt_cluster::ControlPlane;
 use mutt_crds::MuttPipeline;
 use mutt_operator::pipeline::kinds::ChildKind;
 use serde_json::json;
 
-use super::harness::{Site, eventually, install_one, spec};
+use super::harness::{Operator, Site, admin, eventually, install, install_one, spec};
 
 /// Route, ServiceMonitor and PrometheusRule as far as the API server needs to know them.
 pub(crate) async fn install_foreign_kinds(client: &Client) {
@@ -38,6 +39,47 @@ fn definition(kind: ChildKind) -> CustomResourceDefinition {
         },
     });
     serde_json::from_value(definition).unwrap()
+}
+
+#[tokio::test]
+async fn kinds_of_other_projects_are_used_as_soon_as_they_are_served_and_not_missed_when_they_go() {
+    // With a control plane of its own: other tests install these kinds.
+    let cluster = ControlPlane::start().await.unwrap();
+    install(&admin(&cluster).await).await;
+    let site = Site::within(&cluster, "foreign-kinds").await;
+    let mut spec = spec("kinds");
+    spec["monitoring"] = json!({"serviceMonitor": {}});
+    site.pipeline("core", &spec).await;
+    let operator = Operator::start(cluster.kubeconfig(), &[]).await;
+    site.condition("core", "Degraded", "False", "ServiceMonitorNotServed").await;
+    site.exists(ChildKind::Deployment, "core-ingestor").await;
+
+    let kind = ChildKind::ServiceMonitor;
+    install_one(&site.client, &definition(kind)).await;
+    let served = async |wanted: bool| {
+        eventually("the operator has noticed", async || {
+            operator.context.apis.refresh().await.unwrap();
+            (operator.context.apis.served().service_monitor == wanted).then_some(())
+        })
+        .await;
+    };
+    served(true).await;
+    site.condition("core", "Degraded", "False", "AsExpected").await;
+    let monitor = site.all_children("core").await.into_iter().find(|(other, _)| *other == kind).unwrap().1;
+    // It is watched, too.
+    site.children(kind).delete(&monitor.name_any(), &DeleteParams::default()).await.unwrap();
+    site.exists(kind, &monitor.name_any()).await;
+
+    let definitions: Api<CustomResourceDefinition> = Api::all(site.client.clone());
+    let resource = kind.resource();
+    let name = format!("{}.{}", resource.plural, resource.group);
+    definitions.delete(&name, &DeleteParams::default()).await.unwrap();
+    served(false).await;
+    site.condition("core", "Degraded", "False", "ServiceMonitorNotServed").await;
+    // Everything else is looked after as before.
+    site.children(ChildKind::Service).delete("core-ingestor", &DeleteParams::default()).await.unwrap();
+    site.exists(ChildKind::Service, "core-ingestor").await;
+    operator.stop().await;
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! From a new pipeline to one that runs, and what may be in between.
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Secret},
+};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
@@ -151,8 +154,14 @@ async fn the_younger_of_two_pipelines_with_the_same_keys_is_not_started() {
     site.pipeline("older", &spec("shared-keys")).await;
     let operator = site.operator().await;
     site.exists(ChildKind::Deployment, "older-ingestor").await;
-    // The creation time has seconds; within one, the UID decides.
-    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    // The creation time has seconds; within one, the UID decides. What is asked for without being written has a time, too.
+    let older = site.get::<MuttPipeline>("older").await.unwrap().creation_timestamp();
+    let map = serde_json::from_value(json!({"metadata": {"name": "time"}})).unwrap();
+    let asked = PostParams { dry_run: true, ..PostParams::default() };
+    eventually("a second later", async || {
+        (site.api::<ConfigMap>().create(&asked, &map).await.unwrap().creation_timestamp() > older).then_some(())
+    })
+    .await;
     site.pipeline("younger", &spec("shared-keys")).await;
     let message = site.condition("younger", "Degraded", "True", "KeyPrefixInUse").await;
     assert!(message.contains("lifecycle-keys/older"), "{message}");

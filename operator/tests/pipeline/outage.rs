@@ -17,6 +17,8 @@ async fn work_goes_on_after_an_outage_of_the_api_server() {
     site.exists(ChildKind::Deployment, "core-ingestor").await;
     cluster.stop_api_server().unwrap();
     cluster.start_api_server().await.unwrap();
+    // The test's own connections are those of before.
+    let site = Site { client: admin(&cluster).await, ..site };
     site.children(ChildKind::Service).delete("core-ingestor", &DeleteParams::default()).await.unwrap();
     site.exists(ChildKind::Service, "core-ingestor").await;
     let mut more = spec("outage");

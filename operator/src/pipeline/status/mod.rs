@@ -76,3 +76,7 @@ pub fn workloads(
 ) -> Workloads {
     Workloads::new(roles, pipeline, held_back, present)
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
