@@ -66,6 +66,11 @@ where
         self.writer.as_reader()
     }
 
+    /// Every watch has shown everything once.
+    pub(super) fn is_complete(&self) -> bool {
+        self.unread.is_empty()
+    }
+
     /// Takes an event of the watch with this number.
     pub(super) fn take(&mut self, watch: usize, event: Event<K>) -> Option<Seen> {
         let known =
@@ -157,16 +162,6 @@ impl Live {
             .iter()
             .flat_map(|(kind, (_, store))| store.state_filter(owned).into_iter().map(|object| (*kind, object)))
             .collect()
-    }
-
-    /// Everything has been seen once.
-    pub(super) async fn complete(&self) -> bool {
-        for (_, store) in self.0.values() {
-            if store.wait_until_ready().await.is_err() {
-                return false;
-            }
-        }
-        true
     }
 }
 

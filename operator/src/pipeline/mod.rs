@@ -28,7 +28,7 @@ use kube::{
     },
 };
 use mutt_crds::MuttPipeline;
-use tokio::task::JoinSet;
+use tokio::{sync::watch as watch_channel, task::JoinSet};
 
 use self::{
     apply::{Applied, Applier, Memory, Owner},
@@ -69,6 +69,7 @@ pub struct Pipelines {
     /// The pipelines, readable or not.
     stored: Store<Stored>,
     live: Live,
+    complete: watch_channel::Receiver<bool>,
     memory: Memory,
     secrets: Secrets,
     written: Written,
@@ -83,6 +84,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Ended>
     let this = Arc::new(Pipelines {
         stored: watches.pipelines(),
         live: watches.live(),
+        complete: watches.complete(),
         memory: Memory::default(),
         secrets: Secrets::default(),
         written: Written::default(),
@@ -213,12 +215,10 @@ fn roles(pipeline: &MuttPipeline, resolved: Option<&Resolved>) -> Vec<(Component
 }
 
 impl Pipelines {
-    /// Everything has been seen once.
+    /// Waits until everything has been seen once.
     async fn complete(&self) {
-        // Without their writers, which end only with this controller, there is nothing to come.
-        if !self.live.complete().await || self.stored.wait_until_ready().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        // An error: what sees has ended, and with it this controller.
+        let _ = self.complete.clone().wait_for(|complete| *complete).await;
     }
 
     fn forget(&self, meta: &ObjectMeta) {

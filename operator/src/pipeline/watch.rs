@@ -98,6 +98,7 @@ pub(super) struct Watches {
     children: BTreeMap<ChildKind, Mirror<DynamicObject>>,
     /// What every pipeline was called for last, and where its keys are.
     told: HashMap<ObjectRef<Stored>, (u64, Option<Keys>)>,
+    complete: watch::Sender<bool>,
 }
 
 /// URL of a Redis and prefix of the keys in it.
@@ -120,11 +121,22 @@ impl Watches {
             }
         }
         let children = ChildKind::ALL.iter().map(|kind| (*kind, Mirror::new(kind.resource(), scopes.len()))).collect();
-        Self { messages, pipelines: Mirror::new((), scopes.len()), children, told: HashMap::new() }
+        Self {
+            messages,
+            pipelines: Mirror::new((), scopes.len()),
+            children,
+            told: HashMap::new(),
+            complete: watch::Sender::new(false),
+        }
     }
 
     pub(super) fn pipelines(&self) -> Store<Stored> {
         self.pipelines.store()
+    }
+
+    /// Whether everything has been seen once. (Of several that wait for one of kube's stores, only the last is woken.)
+    pub(super) fn complete(&self) -> watch::Receiver<bool> {
+        self.complete.subscribe()
     }
 
     pub(super) fn live(&self) -> Live {
@@ -149,7 +161,14 @@ impl Watches {
                     }
                 }
             }
+            if !*self.complete.borrow() && self.has_seen_everything() {
+                self.complete.send_replace(true);
+            }
         }
+    }
+
+    fn has_seen_everything(&self) -> bool {
+        self.pipelines.is_complete() && self.children.values().all(Mirror::is_complete)
     }
 
     /// A change of the status alone (it is written by us) calls for nothing. Who has the same keys as a pipeline that comes, changes or
