@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
 
@@ -12,10 +11,11 @@ use super::index::PipelineSet;
 use super::record::Owner;
 use super::report::{Report, SeenConfigMap};
 use super::task::Task;
+use crate::runtime::Context;
 
 /// All tasks.
 pub(super) struct Crew {
-    client: Client,
+    context: Arc<Context>,
     reports: mpsc::Sender<Report>,
     members: BTreeMap<PipelineKey, Member>,
     tasks: JoinSet<()>,
@@ -31,8 +31,8 @@ struct Member {
 
 impl Crew {
     /// No task yet; reports go to `reports`.
-    pub(super) fn new(client: Client, reports: mpsc::Sender<Report>) -> Self {
-        Self { client, reports, members: BTreeMap::new(), tasks: JoinSet::new(), names: HashMap::new() }
+    pub(super) fn new(context: Arc<Context>, reports: mpsc::Sender<Report>) -> Self {
+        Self { context, reports, members: BTreeMap::new(), tasks: JoinSet::new(), names: HashMap::new() }
     }
 
     /// Gives a pipeline's task its set; starts the task where there is none. True if it was started.
@@ -46,7 +46,7 @@ impl Crew {
         let owner = Owner { key: key.clone(), uid: uid.clone() };
         let (sets, to_publish) = watch::channel(set);
         let (seen, to_see) = mpsc::unbounded_channel();
-        let task = Task::run(self.client.clone(), owner, to_publish, to_see, self.reports.clone());
+        let task = Task::run(Arc::clone(&self.context), owner, to_publish, to_see, self.reports.clone());
         let abort = self.tasks.spawn(task);
         self.names.insert(abort.id(), key.clone());
         self.members.insert(key.clone(), Member { uid, sets, seen, abort });

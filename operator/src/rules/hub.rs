@@ -8,6 +8,7 @@ use std::time::{Duration, Instant as StdInstant};
 use jiff::Timestamp;
 use mutt_crds::PipelineBinding;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::acks::{Track, Use};
@@ -23,7 +24,6 @@ use super::tell;
 use super::watch::Change;
 use super::{Error, Shadows};
 use crate::runtime::Context;
-use crate::runtime::metrics::Outcome;
 
 /// Quiet time before a change is acted upon, so that `kubectl apply` of many rules is few publications.
 const QUIET: Duration = Duration::from_millis(30);
@@ -42,6 +42,8 @@ pub(super) struct Hub {
     pipelines: BTreeMap<PipelineKey, Pipeline>,
     /// When a rule or its place last changed.
     changed: HashMap<String, StdInstant>,
+    /// Events on their way; they end with the hub, as all that writes.
+    events: JoinSet<()>,
     unsynced: usize,
     quiet: Option<(Instant, Instant)>,
 }
@@ -67,6 +69,7 @@ impl Hub {
             desk: Desk::default(),
             pipelines: BTreeMap::new(),
             changed: HashMap::new(),
+            events: JoinSet::new(),
             unsynced,
             quiet: None,
         }
@@ -98,6 +101,7 @@ impl Hub {
                 }
                 written = self.desk.ended() => self.written(written),
                 () = at(look_at) => self.desk.take_due(Instant::now()),
+                Some(_) = self.events.join_next() => {}
             }
         }
     }
@@ -124,8 +128,7 @@ impl Hub {
     /// Acts upon what changed.
     async fn act(&mut self) -> Result<(), Error> {
         self.quiet = None;
-        let context = Arc::clone(&self.context);
-        let pass = context.reconciling("rules");
+        let _work = self.context.health.begin("rules");
         self.judge().await?;
         let Changes { rules, restated, sets } = self.index.changes();
         let now = StdInstant::now();
@@ -139,7 +142,6 @@ impl Hub {
             }
         }
         look.extend(rules);
-        let outcome = if sets.is_empty() { Outcome::Unchanged } else { Outcome::Changed };
         let mut to_compare = Vec::new();
         for (key, set) in sets {
             match set {
@@ -156,7 +158,6 @@ impl Hub {
             self.desk.look(&name);
         }
         self.context.health.done(CACHE);
-        pass.end(outcome);
         Ok(())
     }
 
@@ -312,7 +313,7 @@ impl Hub {
         let Some(entry) = self.index.rule(name) else { return };
         // An object that cannot be read cannot be written either; an Event says so.
         let (Some(verdict), now, std_now) = (&entry.verdict, Instant::now(), StdInstant::now()) else { return };
-        tell::rejected(&self.context, entry, verdict);
+        tell::rejected(&self.context, &mut self.events, entry, verdict);
         if entry.object.spec.is_err() || self.desk.is_writing(name) {
             return;
         }

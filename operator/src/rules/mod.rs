@@ -15,6 +15,7 @@ mod hub;
 mod index;
 #[cfg(test)]
 mod index_tests;
+mod last_good;
 mod publish;
 mod record;
 mod redis;
@@ -58,7 +59,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
     let (seen, changes) = mpsc::channel(QUEUE);
     let (heard, reports) = mpsc::channel(QUEUE);
     let watches = watch::Watches::new(context.client.clone(), seen);
-    let crew = crew::Crew::new(context.client.clone(), heard);
+    let crew = crew::Crew::new(Arc::clone(&context), heard);
     let hub = hub::Hub::new(context, crew, watch::Watches::count(&namespaces));
     tokio::select! {
         () = shutdown.requested() => Ok(()),

@@ -7,20 +7,22 @@ use std::time::Duration;
 use kube::Client;
 use mutt_queue::served_rules::{self, Published, Served};
 use mutt_queue::{Notice, Subscription, Totals};
-use mutt_rules::{Revision, Rule, RuleSet};
+use mutt_rules::{Revision, RuleSet};
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::acks::Alerters;
 use super::board::QueueDepths;
-use super::copier::{Copier, CopierHandle, read_copy};
-use super::form::Form;
+use super::copier::{Copier, CopierHandle};
 use super::index::PipelineSet;
+use super::last_good;
 use super::publish::{Step, next_step};
 use super::record::{Owner, Record, RecordError};
 use super::redis::{Connection, Login, Trouble, login};
 use super::report::{Found, Known, Report, SeenConfigMap};
+use crate::runtime::Context;
+use crate::runtime::metrics::Outcome;
 
 /// How often Redis is compared with what it should serve: a flushed one must be refilled within 5 s.
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
@@ -33,6 +35,7 @@ const TRIES_MAX: usize = 4;
 
 /// One pipeline's task.
 pub(super) struct Task {
+    context: Arc<Context>,
     client: Client,
     owner: Owner,
     sets: watch::Receiver<Arc<PipelineSet>>,
@@ -63,6 +66,8 @@ struct Ready {
     version: u64,
     revision: Revision,
     set: Arc<PipelineSet>,
+    /// Its document, until it is published.
+    text: Option<String>,
 }
 
 /// Growing pauses after troubles in Kubernetes.
@@ -75,15 +80,17 @@ struct Retry {
 impl Task {
     /// Runs a pipeline's task until `sets` is closed.
     pub(super) async fn run(
-        client: Client,
+        context: Arc<Context>,
         owner: Owner,
         sets: watch::Receiver<Arc<PipelineSet>>,
         seen: mpsc::UnboundedReceiver<SeenConfigMap>,
         reports: mpsc::Sender<Report>,
     ) {
+        let client = context.client.clone();
         let (copies, to_copy) = watch::channel(None);
         let (keeper, handle) = Copier::new(&client, owner.clone(), to_copy);
         let task = Self {
+            context,
             client,
             owner,
             sets,
@@ -128,11 +135,27 @@ impl Task {
                 _ = compare.tick() => {}
             }
             let set = self.sets.borrow_and_update().clone();
-            let (outcome, found) = self.pass(&set).await;
+            let (outcome, found) = self.counted_pass(&set).await;
             if self.tell(outcome, found).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// A pass is counted as a reconcile until it has brought a new set where it belongs.
+    async fn counted_pass(&mut self, set: &Arc<PipelineSet>) -> (Result<Served, Trouble>, Vec<Found>) {
+        if self.is_published() {
+            return self.pass(set).await;
+        }
+        let (context, before) = (Arc::clone(&self.context), self.served.clone());
+        let counted = context.reconciling("rules");
+        let (outcome, found) = self.pass(set).await;
+        match &outcome {
+            Err(_) => counted.end(Outcome::Error),
+            Ok(_) if self.served == before => counted.end(Outcome::Unchanged),
+            Ok(_) => counted.end(Outcome::Changed),
+        }
+        (outcome, found)
     }
 
     /// Whether the record was changed by somebody else.
@@ -207,7 +230,7 @@ impl Task {
         found: &mut Vec<Found>,
     ) -> Result<Served, Trouble> {
         if !self.searched {
-            *found = self.search(&set.lost, connection).await?;
+            *found = last_good::search(&self.client, &self.owner, &set.lost, connection).await?;
             self.searched = true;
             self.found = found.iter().map(|found| found.0.name().to_owned()).collect();
         }
@@ -217,8 +240,9 @@ impl Task {
         }
         self.found.clear();
         if self.ready.as_ref().is_none_or(|ready| ready.version != set.version) {
-            let revision = Revision::of(&text(set));
-            self.ready = Some(Ready { version: set.version, revision, set: Arc::clone(set) });
+            let text = text(set);
+            let revision = Revision::of(&text);
+            self.ready = Some(Ready { version: set.version, revision, set: Arc::clone(set), text: Some(text) });
         }
         for _ in 0..TRIES_MAX {
             let Some(ready) = &self.ready else { break };
@@ -227,6 +251,9 @@ impl Task {
             let step = self.step(&served, &revision).await?;
             let (number, is_new) = match step {
                 Step::Nothing => {
+                    if let Some(ready) = &mut self.ready {
+                        ready.text = None;
+                    }
                     self.is_served(&revision, served.sequence, version, set);
                     return Ok(served);
                 }
@@ -242,7 +269,7 @@ impl Task {
             }
             // Known before the first acknowledgement can come.
             self.published.insert(revision.clone(), version);
-            let text = text(&set);
+            let text = self.ready.as_mut().and_then(|ready| ready.text.take()).unwrap_or_else(|| text(&set));
             let published = served_rules::publish(&connection.redis, &connection.keys, number, &revision, &text);
             match published.await.map_err(|error| connection.trouble(&error))? {
                 Published::Current => tracing::info!(
@@ -295,29 +322,6 @@ impl Task {
             *copied = Some(set);
             is_new
         });
-    }
-
-    /// Last good forms of rejected rules, from what Redis serves, else from the readable copy.
-    async fn search(&self, lost: &BTreeSet<String>, connection: &Connection) -> Result<Vec<Found>, Trouble> {
-        if lost.is_empty() {
-            return Ok(Vec::new());
-        }
-        let in_words = |error| connection.trouble(&error);
-        let current = served_rules::current(&connection.redis, &connection.keys).await.map_err(in_words)?;
-        let text = match &current {
-            Some(revision) => {
-                served_rules::bundle(&connection.redis, &connection.keys, revision).await.map_err(in_words)?
-            }
-            None => None,
-        };
-        let rules: Vec<Rule> = match text.and_then(|text| RuleSet::from_json(&text).ok()) {
-            Some(set) => set.rules().to_vec(),
-            None => read_copy(&self.client, &self.owner)
-                .await
-                .map_err(|error| Trouble::Cluster(format!("the readable copy of the rules cannot be read: {error}")))?,
-        };
-        let lost = rules.into_iter().filter(|rule| lost.contains(&rule.name));
-        Ok(lost.map(|rule| Found(Arc::new(Form::recovered(rule)))).collect())
     }
 
     async fn tell(&mut self, outcome: Result<Served, Trouble>, found: Vec<Found>) -> Result<(), ()> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::ObjectReference;
 use mutt_crds::{GROUP, VERSION};
 use mutt_rules::shadowed;
+use tokio::task::JoinSet;
 
 use super::Shadows;
 use super::form::Verdict;
@@ -20,7 +21,7 @@ pub(super) fn shadows(set: &PipelineSet) -> Shadows {
 }
 
 /// Writes a Warning Event for a rejected rule, unless its status says so already.
-pub(super) fn rejected(context: &Arc<Context>, entry: &Entry, verdict: &Verdict) {
+pub(super) fn rejected(context: &Arc<Context>, events: &mut JoinSet<()>, entry: &Entry, verdict: &Verdict) {
     let Verdict::Rejected { reason, message } = verdict else { return };
     let object = &entry.object;
     let is_told =
@@ -40,6 +41,6 @@ pub(super) fn rejected(context: &Arc<Context>, entry: &Entry, verdict: &Verdict)
         ..ObjectReference::default()
     };
     let (context, reason, message) = (Arc::clone(context), *reason, message.clone());
-    // The Event may take its time; that it is written twice, or not at all, does no harm: the condition has it all.
-    tokio::spawn(async move { context.events.warning(&regarding, reason, "Compile", &message).await });
+    // It may take its time: the condition says the same.
+    events.spawn(async move { context.events.warning(&regarding, reason, "Compile", &message).await });
 }
