@@ -30,6 +30,8 @@ const COMPARE_EVERY: Duration = Duration::from_secs(1);
 const REFRESH_EVERY: Duration = Duration::from_secs(30);
 /// First and longest pause after something in Kubernetes was not as it should be.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// How soon Secrets are read again while Redis does not answer as it should.
+const RETRY_LOGIN: Duration = Duration::from_secs(5);
 /// Tries to publish within one pass; each needs a writer that was faster.
 const TRIES_MAX: usize = 4;
 
@@ -191,7 +193,12 @@ impl Task {
         };
         match &outcome {
             Err(trouble @ Trouble::Cluster(_)) => self.retry.failed(trouble.clone()),
-            _ => self.retry = Retry::default(),
+            Err(Trouble::Redis(_)) => {
+                // Perhaps for its password; a new one is taken up soon.
+                self.refresh_at = self.refresh_at.min(now + RETRY_LOGIN);
+                self.retry = Retry::default();
+            }
+            Ok(_) => self.retry = Retry::default(),
         }
         (outcome, found)
     }
@@ -273,7 +280,7 @@ impl Task {
             let published = served_rules::publish(&connection.redis, &connection.keys, number, &revision, &text);
             match published.await.map_err(|error| connection.trouble(&error))? {
                 Published::Current => tracing::info!(
-                    pipeline = %self.owner.key, sequence = number, revision = ready_short(&revision), rules = set.forms.len(),
+                    pipeline = %self.owner.key, sequence = number, revision, rules = set.forms.len(),
                     "rules published"
                 ),
                 Published::Outdated(held) => tracing::info!(pipeline = %self.owner.key, number, held, "redis is ahead"),
@@ -371,10 +378,6 @@ impl Retry {
 fn text(set: &PipelineSet) -> String {
     let rules: Vec<&RawValue> = set.forms.iter().map(|form| &*form.json).collect();
     RuleSet::join_canonical_json(&rules, &set.settings.development_hosts, &set.settings.teams)
-}
-
-fn ready_short(revision: &str) -> &str {
-    revision.get(..12).unwrap_or(revision)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "a map_err")]

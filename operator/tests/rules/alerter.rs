@@ -1,5 +1,6 @@
 //! An alerter as Redis sees it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mutt_queue::served_rules::{self, Ack, AckError};
@@ -15,6 +16,7 @@ pub(crate) struct Alerter {
     keys: Keys,
     id: WorkerId,
     refuses: Arc<Mutex<Option<String>>>,
+    frozen: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -23,8 +25,10 @@ impl Alerter {
         let redis = patient(url);
         let (keys, id) = (Keys::new(prefix), WorkerId::new(name));
         let refuses: Arc<Mutex<Option<String>>> = Arc::default();
-        let task = tokio::spawn(work(redis.clone(), keys.clone(), id.clone(), Arc::clone(&refuses)));
-        Self { redis, keys, id, refuses, task }
+        let frozen: Arc<AtomicBool> = Arc::default();
+        let part = (Arc::clone(&refuses), Arc::clone(&frozen));
+        let task = tokio::spawn(work(redis.clone(), keys.clone(), id.clone(), part));
+        Self { redis, keys, id, refuses, frozen, task }
     }
 
     /// From now on it cannot use this rule.
@@ -44,7 +48,7 @@ impl Alerter {
 
     /// Keeps its heartbeat but looks at nothing any more.
     pub(crate) fn freeze(&self) {
-        self.task.abort();
+        self.frozen.store(true, Ordering::SeqCst);
     }
 }
 
@@ -62,12 +66,19 @@ pub(crate) fn patient(url: &str) -> Redis {
     Redis::new(settings)
 }
 
-async fn work(redis: Redis, keys: Keys, id: WorkerId, refuses: Arc<Mutex<Option<String>>>) {
+async fn work(
+    redis: Redis,
+    keys: Keys,
+    id: WorkerId,
+    (refuses, frozen): (Arc<Mutex<Option<String>>>, Arc<AtomicBool>),
+) {
     let mut in_use = None;
     loop {
         // A Redis that is away or flushed is nothing new to an alerter.
         drop(heartbeat::beat(&redis, &keys, Role::Alerter, &id, "test").await);
-        if let Ok(Some(revision)) = served_rules::current(&redis, &keys).await {
+        if !frozen.load(Ordering::SeqCst)
+            && let Ok(Some(revision)) = served_rules::current(&redis, &keys).await
+        {
             let wanted = (revision, refuses.lock().unwrap().clone());
             let mut asked = mutt_queue::redis::cmd("HEXISTS");
             let is_known: bool = redis.query(asked.arg(&keys.rules_ack).arg(id.as_str())).await.unwrap_or(false);
