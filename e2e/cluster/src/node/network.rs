@@ -21,6 +21,8 @@ pub(crate) fn set_up() -> Result<(), ClusterError> {
         &["link", "add", INTERFACE, "type", "bridge"],
         &["address", "add", &address, "dev", INTERFACE],
         &["link", "set", INTERFACE, "up"],
+        // kube-proxy turns a Service's address into a pod's after the first look at the routes, which must find one.
+        &["route", "add", SERVICES, "dev", INTERFACE],
     ] {
         run(&ip, arguments)?;
     }
