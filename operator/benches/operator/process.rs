@@ -41,7 +41,9 @@ impl Process {
     pub(crate) fn operator(kubeconfig: &Path) -> Self {
         let port = free_port().unwrap();
         let mut command = Command::new(operator());
-        command.env_clear().env("KUBECONFIG", kubeconfig);
+        // The allocator's settings may be tried out from outside.
+        let allocator = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MIMALLOC_"));
+        command.env_clear().env("KUBECONFIG", kubeconfig).envs(allocator);
         command.args([format!("--http-port={port}"), "--watch-namespace=bench".to_owned()]);
         command.args(["--lease-namespace=bench", "--pod-name=bench-0", "--log-format=text"]);
         Self::start(command, port)

@@ -15,7 +15,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
-    api::{ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
     runtime::{conditions::is_crd_established, wait::await_condition},
 };
@@ -113,6 +113,11 @@ impl Stage {
         });
         let api: Api<MuttPipeline> = Api::namespaced(self.client.clone(), "bench");
         api.patch(name, &PatchParams::apply("bench").force(), &Patch::Apply(pipeline)).await.unwrap();
+    }
+
+    pub(crate) async fn remove_pipeline(&self, name: &str) {
+        let api: Api<MuttPipeline> = Api::namespaced(self.client.clone(), "bench");
+        api.delete(name, &DeleteParams::default()).await.unwrap();
     }
 
     /// What a node and the controllers would report: Jobs complete, Deployments available. Gives how many objects it had to
