@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A piece of work that lasts this long is stuck: one reconcile takes milliseconds, its slowest request 30 s.
+/// A piece of work that lasts this long is stuck: one reconcile takes milliseconds, and the client gives up a request that
+/// has no answer after 30 s.
 const STUCK_AFTER: Duration = Duration::from_secs(600);
 /// How often the runtime shows that it turns.
 const TURN_EVERY: Duration = Duration::from_secs(1);

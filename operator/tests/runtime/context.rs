@@ -1,16 +1,20 @@
 //! What the controllers are given: optional APIs and Events.
 
+use std::{sync::Arc, time::Duration};
+
 use k8s_openapi::{
     api::{core::v1::ConfigMap, events::v1::Event},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, Client, Resource,
+    Api, Client, Config, Resource,
     api::{DeleteParams, ListParams, ObjectMeta, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
     runtime::{conditions::is_crd_established, wait::await_condition},
 };
 use mutt_cluster::ControlPlane;
-use mutt_operator::runtime::{discovery::ServedApis, events::Events};
+use mutt_operator::runtime::{client::client_of, discovery::ServedApis, events::Events, metrics::Metrics};
+use mutt_servers::{Fault, FaultProxy};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -79,4 +83,21 @@ async fn an_event_is_written_once_for_the_same_words_and_again_for_others() {
     let mut notes: Vec<_> = all.into_iter().filter(about).filter_map(|event| event.note).collect();
     notes.sort();
     assert_eq!(notes, ["bad regex at 3", "bad regex at 7"]);
+}
+
+#[tokio::test]
+async fn a_request_to_an_api_server_that_went_silent_is_given_up() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let port: u16 = cluster.url().rsplit(':').next().unwrap().parse().unwrap();
+    let proxy = FaultProxy::start(port).await.unwrap();
+    let mut kubeconfig = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
+    kubeconfig.clusters[0].cluster.as_mut().unwrap().server = Some(proxy.through(cluster.url(), port));
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let client = client_of(config, Arc::new(Metrics::new().unwrap()), Duration::from_secs(5)).unwrap();
+    eventually("it answers", async || client.apiserver_version().await.ok()).await;
+    // The connection that is open already is the one that falls silent.
+    proxy.set(Fault::HalfOpen).await;
+    let error = timeout(LIMIT, client.apiserver_version()).await.expect("given up").unwrap_err();
+    assert!(error.to_string().contains("has not answered GET /version"), "{error}");
 }
