@@ -148,6 +148,13 @@ async fn a_field_that_cannot_be_changed_is_said_and_nothing_is_deleted() {
     assert!(message.contains("Deployment core-ingestor") && message.contains("immutable"), "{message}");
     site.exists(ChildKind::Deployment, "core-forwarder").await;
     assert_eq!(site.exists(ChildKind::Deployment, "core-ingestor").await.uid(), made.uid());
+    // What runs in the old form is still counted.
+    site.runs("core-ingestor").await;
+    eventually("the old pod is ready", async || {
+        let components = site.get::<mutt_crds::MuttPipeline>("core").await?.status?.components;
+        components.iter().any(|role| role.name == "ingestor" && role.ready == 1).then_some(())
+    })
+    .await;
     // Deleted by hand, it is made anew.
     site.children(ChildKind::Deployment).delete("core-ingestor", &DeleteParams::background()).await.unwrap();
     site.condition("core", "Degraded", "False", "AsExpected").await;

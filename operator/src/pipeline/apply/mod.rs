@@ -94,6 +94,10 @@ impl<'a> Applier<'a> {
                 }
                 Ok(None) => {}
                 Err(error) => {
+                    // What runs in its old form goes on.
+                    if let Some(object) = self.live_and_ours(child) {
+                        applied.present.insert((child.kind, child.name.clone()), object);
+                    }
                     applied.errors.push(Error::Child { kind: child.kind, name: child.name.clone(), error });
                 }
             }
@@ -105,6 +109,12 @@ impl<'a> Applier<'a> {
         }
         self.remove_orphans(&kept, |kind| kind != ChildKind::HorizontalPodAutoscaler, &mut applied).await;
         applied
+    }
+
+    fn live_and_ours(&self, child: &Wanted) -> Option<Arc<DynamicObject>> {
+        let live = self.live.get(child.kind, self.owner.namespace, &child.name)?;
+        let stays = live.metadata.deletion_timestamp.is_none() && ownership::is_ours(&live.metadata, self.owner);
+        stays.then_some(live)
     }
 
     /// `None`: it is being deleted; its end asks for the next reconcile.

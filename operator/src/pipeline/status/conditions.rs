@@ -3,7 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{Findings, workloads::Role};
-use crate::pipeline::error::{Class, Error};
+use crate::pipeline::{
+    error::{Class, Error},
+    kinds::ChildKind,
+};
 
 /// Bound of a condition's message: the API's is 32 KiB, a reader's is less.
 const MESSAGE_MAX: usize = 2_000;
@@ -87,14 +90,25 @@ fn progressing(findings: &Findings<'_>) -> Verdict {
     if let Some(error) = findings.errors.iter().find(|error| !matches!(error, Error::Child { .. })) {
         return verdict("False", error.reason(), "nothing is changed before the trouble in Degraded is solved");
     }
+    if let Some(error) = error_of_child(findings, ChildKind::Job) {
+        return verdict("False", error.reason(), "the database schema waits until the trouble in Degraded is solved");
+    }
     if let Some(job) = &findings.workloads.migration {
         return verdict("True", "MigratingDatabase", format!("Job {job} brings the database schema up to date"));
     }
     let unsettled: Vec<_> = findings.workloads.roles.iter().filter(|role| !role.settled).collect();
     match unsettled.first() {
         Some(_) => verdict("True", "RollingOut", joined(unsettled.iter().map(|role| role_in_words(role)))),
-        None => verdict("False", "Complete", "every role runs with the current settings"),
+        None => match findings.errors.first() {
+            Some(error) => verdict("False", error.reason(), "what is in order is done; the rest waits, see Degraded"),
+            None => verdict("False", "Complete", "every role runs with the current settings"),
+        },
     }
+}
+
+/// Why a child of this kind could not be written.
+fn error_of_child<'a>(findings: &Findings<'a>, kind: ChildKind) -> Option<&'a Error> {
+    findings.errors.iter().find(|error| matches!(error, Error::Child { kind: failed, .. } if *failed == kind))
 }
 
 fn role_in_words(role: &Role) -> String {
@@ -140,6 +154,9 @@ fn rules_active(findings: &Findings<'_>) -> Verdict {
 
 /// Whether what scales the roles can do so.
 fn autoscaling_ready(findings: &Findings<'_>) -> Verdict {
+    if let Some(error) = error_of_child(findings, ChildKind::HorizontalPodAutoscaler) {
+        return verdict("False", error.reason(), error.to_string());
+    }
     let scalers = &findings.workloads.autoscalers;
     if scalers.is_empty() {
         return verdict("True", "None", "no role is scaled by itself");

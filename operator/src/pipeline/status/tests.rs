@@ -190,6 +190,25 @@ fn errors_of_a_person_degrade_and_those_that_pass_do_not() {
 }
 
 #[test]
+fn a_child_that_cannot_be_written_is_neither_done_nor_unwanted() {
+    let refused = |kind| {
+        let error = ChildError::Refused("spec: Invalid value".into(), kind);
+        Error::Child { kind, name: "core-alerter".into(), error }
+    };
+    let status = Case::with(|case| case.errors.push(refused(ChildKind::Deployment)));
+    assert_eq!(says(&status, "Ready"), is("True", "Running"), "the old form goes on");
+    assert_eq!(says(&status, "Progressing"), is("False", "ChildRefused"));
+    let status = Case::with(|case| case.errors.push(refused(ChildKind::HorizontalPodAutoscaler)));
+    assert_eq!(says(&status, "AutoscalingReady"), is("False", "ChildRefused"));
+    let status = Case::with(|case| {
+        case.present.remove(&(ChildKind::Deployment, "core-alerter".to_owned()));
+        case.errors.push(refused(ChildKind::Job));
+    });
+    assert_eq!(says(&status, "Progressing"), is("False", "ChildRefused"));
+    assert_eq!(says(&status, "Ready"), is("False", "ChildRefused"));
+}
+
+#[test]
 fn what_is_good_to_know_is_said_without_alarm() {
     let warning = Problem { reason: Reason::ServiceMonitorNotServed, message: "no Prometheus operator".into() };
     let status = Case::with(|case| case.warnings.push(warning));
