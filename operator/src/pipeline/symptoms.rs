@@ -9,7 +9,7 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         batch::v1::Job,
-        core::v1::{ContainerStatus, Pod},
+        core::v1::{ContainerStateTerminated, ContainerStatus, Pod},
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
@@ -125,12 +125,25 @@ fn words_of_container(container: &ContainerStatus) -> Option<String> {
         if ["ContainerCreating", "PodInitializing"].contains(&reason) {
             return None;
         }
-        let message = last.and_then(|last| last.message.as_deref()).or(waiting.message.as_deref());
-        return Some(message.map_or_else(|| reason.to_owned(), |message| format!("{reason}: {}", message.trim())));
+        let message = last.map(words_of_end).or_else(|| waiting.message.as_deref().map(|said| said.trim().to_owned()));
+        return Some(message.map_or_else(|| reason.to_owned(), |message| format!("{reason}: {message}")));
     }
-    let ended = ended.or(last.filter(|last| last.exit_code != 0 && state.running.is_none()))?;
-    let message = ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or_default();
-    Some(format!("ended with code {}: {}", ended.exit_code, message.trim()))
+    // One that runs again says itself what it lacks; that it had too little memory it does not know.
+    let counts = |last: &&ContainerStateTerminated| {
+        last.exit_code != 0 && (state.running.is_none() || last.reason.as_deref() == Some("OOMKilled"))
+    };
+    ended.or(last.filter(counts)).map(words_of_end)
+}
+
+/// Why a container ended. Its message is the end of its log, where the error stands last.
+fn words_of_end(ended: &ContainerStateTerminated) -> String {
+    // `Error` says no more than the code does.
+    let reason = ended.reason.as_deref().filter(|reason| *reason != "Error");
+    let reason = reason.map(|reason| format!("{reason}, ")).unwrap_or_default();
+    let message = ended.message.as_deref().unwrap_or_default();
+    let last = message.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    let last = last.map(|line| format!(": {line}")).unwrap_or_default();
+    format!("{reason}ended with code {}{last}", ended.exit_code)
 }
 
 /// What a pod that runs and is not ready says of itself, by its readiness probe.
@@ -217,6 +230,7 @@ mod tests {
     #[test]
     fn pods_say_why_they_do_not_run() {
         let ended = |message: &str| json!({"terminated": {"exitCode": 1, "message": message, "reason": "Error"}});
+        let log = format!("{}\n{{\"error\": \"no such host\"}}\n\n", "a line before\n".repeat(100));
         let cases = [
             (
                 json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]}),
@@ -231,7 +245,22 @@ mod tests {
                     &json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}),
                     &ended("no Redis\n"),
                 ),
-                Some("pod core-alerter-1: CrashLoopBackOff: no Redis"),
+                Some("pod core-alerter-1: CrashLoopBackOff: ended with code 1: no Redis"),
+            ),
+            (
+                container(&ended(&log), &json!({})),
+                Some(r#"pod core-alerter-1: ended with code 1: {"error": "no such host"}"#),
+            ),
+            (
+                container(
+                    &json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}),
+                    &json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
+                ),
+                Some("pod core-alerter-1: CrashLoopBackOff: OOMKilled, ended with code 137"),
+            ),
+            (
+                container(&json!({"running": {}}), &json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}})),
+                Some("pod core-alerter-1: OOMKilled, ended with code 137"),
             ),
             (
                 container(&ended("password authentication failed"), &json!({})),
