@@ -64,8 +64,23 @@ pub fn mutt_pipeline() -> Value {
         "message": "the name of a MuttPipeline must begin with a letter and hold only lower case letters, digits and '-', since its Services are named after it",
     }]);
     normalise_root(root);
+    for selector in ["ruleSelector", "ruleNamespaceSelector"] {
+        check_expressions(&mut root["properties"]["spec"]["properties"][selector]["properties"]["matchExpressions"]);
+    }
     definition["metadata"] = json!({"name": definition["metadata"]["name"]});
     definition
+}
+
+/// Kubernetes' type of a selector takes any text as operator; one that means nothing would select nothing, without a word.
+fn check_expressions(expressions: &mut Value) {
+    expressions["maxItems"] = 32.into();
+    let expression = &mut expressions["items"];
+    expression["properties"]["operator"]["enum"] = json!(["In", "NotIn", "Exists", "DoesNotExist"]);
+    expression["properties"]["values"]["maxItems"] = 128.into();
+    expression["x-kubernetes-validations"] = json!([{
+        "rule": "self.operator in ['In', 'NotIn'] ? has(self.values) && size(self.values) > 0 : !has(self.values) || size(self.values) == 0",
+        "message": "In and NotIn need values, Exists and DoesNotExist take none",
+    }]);
 }
 
 /// The definition of AlertRule.

@@ -37,7 +37,7 @@ pub use status::{ComponentStatus, MuttPipelineStatus, QueueStatus, RulesStatus};
     category = "mutt",
     doc = "A MUTT pipeline: takes syslog, SNMP traps and HTTP events, matches them against AlertRules, audits every event in PostgreSQL and forwards alerts to Moogsoft.",
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
-    printcolumn = r#"{"name":"Rules","type":"integer","jsonPath":".status.rules.accepted","description":"rules in use"}"#,
+    printcolumn = r#"{"name":"Rules","type":"integer","jsonPath":".status.rules.accepted","description":"selected rules that compile and pass their tests"}"#,
     printcolumn = r#"{"name":"Queued","type":"integer","jsonPath":".status.queues.ingest","description":"events waiting for an alerter, at most 30 s old"}"#,
     printcolumn = r#"{"name":"DLQ","type":"integer","jsonPath":".status.queues.deadLetters","description":"dead letters, at most 30 s old"}"#,
     printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason","priority":1}"#,
@@ -121,7 +121,7 @@ pub struct MuttPipelineSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"]))]
     pub log_level: Option<String>,
-    /// The operator looks but changes nothing: children stay as they are, status and rules go on. Default: false.
+    /// The operator changes none of the pipeline's objects: they stay as they are, while status and rules go on. Default: false.
     #[serde(default)]
     pub paused: bool,
 }

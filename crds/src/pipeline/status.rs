@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// State of a pipeline.
 ///
-/// Conditions: `Ready` (everything runs and the rules are active), `Progressing` (a rollout or a migration is under way), `Degraded`
+/// Conditions: `Ready` (every role runs and rules are served), `Progressing` (a rollout or a migration is under way), `Degraded`
 /// (something needs a person; the message says what to do), `RulesActive` (all live alerters use the current rules) and
 /// `AutoscalingReady` (what scales the roles).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -74,7 +74,7 @@ async fn pipelines_that_are_taken() {
 #[tokio::test]
 async fn pipelines_that_are_refused() {
     let site = Site::new("admission-pipelines-refused").await;
-    let cases: [(Changes<'_>, &str); 16] = [
+    let cases: [(Changes<'_>, &str); 18] = [
         (&[("/redis", Value::Null)], "spec.redis"),
         (
             &[("/ingress", json!({"ingestHost": "a.example.com"})), ("/route", json!({}))],
@@ -100,6 +100,17 @@ async fn pipelines_that_are_refused() {
         (&[("/postgres/tls", json!({"enabled": false, "caSecret": {"name": "ca"}}))], "caSecret has no effect"),
         (&[("/forwarder/pod", json!({"extraVolumes": [{"name": "v"}]}))], "exactly one of"),
         (&[("/logLevel", json!("LOUD"))], "logLevel"),
+        (
+            &[(
+                "/ruleSelector",
+                json!({"matchExpressions": [{"key": "pipeline", "operator": "in", "values": ["core"]}]}),
+            )],
+            "matchExpressions[0].operator",
+        ),
+        (
+            &[("/ruleNamespaceSelector", json!({"matchExpressions": [{"key": "team", "operator": "In"}]}))],
+            "In and NotIn need values",
+        ),
     ];
     for (changes, said) in cases {
         let answer = ask(&site, "MuttPipeline", "core", &with(spec("mutt"), changes)).await.map(|_| ());

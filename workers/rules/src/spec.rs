@@ -126,7 +126,7 @@ pub struct Match {
     /// Prefix of the trap's OID, by whole arcs (`1.3.6.1.4` does not take `1.3.6.1.41`); a leading dot and a trailing `.` or `.*` are
     /// ignored. Default: none. Example: `1.3.6.1.2.1.15.7`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 255))]
+    #[schemars(length(min = 1, max = 255))]
     pub trap_oid: Option<String>,
     /// Criterion on the syslog severity (0 = emergency … 7 = debug); on traps it is tested only if the event carries one.
     /// Default: none. Example: `{atMost: 3}`.

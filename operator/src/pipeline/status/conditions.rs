@@ -82,7 +82,7 @@ fn degraded(findings: &Findings<'_>) -> Verdict {
 /// A rollout or a migration is under way, or something is tried again by itself.
 fn progressing(findings: &Findings<'_>) -> Verdict {
     if findings.paused {
-        return verdict("False", "Paused", "spec.paused is set: the operator looks and changes nothing");
+        return verdict("False", "Paused", "spec.paused is set: the operator changes no object; rules go on");
     }
     if let Some(error) = findings.errors.iter().find(|error| !is_for_a_person(error)) {
         return verdict("True", "Retrying", format!("{error}; tried again"));
@@ -198,7 +198,11 @@ fn ready(findings: &Findings<'_>, rules: &Verdict, degraded: &Verdict, progressi
         return verdict(status, rules.1.clone(), rules.2.clone());
     }
     if findings.paused {
-        return verdict("True", "Paused", "every role runs; spec.paused is set: the operator changes nothing");
+        return verdict(
+            "True",
+            "Paused",
+            "every role runs; spec.paused is set: the operator changes no object; rules go on",
+        );
     }
     verdict("True", "Running", "every role runs")
 }

@@ -8,7 +8,13 @@ use super::DbError;
 use super::partitions::make_ahead;
 
 /// The migrations of this binary; sqlx takes an advisory lock, so that two may run at once.
-pub(super) static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+///
+/// Those of a newer MUTT are left alone: columns are only added, and going back to an older version at night must work.
+pub(super) static MIGRATOR: Migrator = {
+    let mut migrator = sqlx::migrate!("./migrations");
+    migrator.ignore_missing = true;
+    migrator
+};
 
 /// What `mutt db migrate` did.
 #[derive(Debug, Serialize)]

@@ -79,6 +79,19 @@ async fn migrating_twice_changes_nothing_and_status_finds_no_problem() {
 }
 
 #[tokio::test]
+async fn an_older_mutt_leaves_the_schema_of_a_newer_one_alone() {
+    let (pool, _) = migrated_database().await;
+    sql(
+        &pool,
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (99990101000000, 'of a newer version', true, '\\x00', 0)",
+    )
+    .await;
+    let migrated = migrate(&pool).await.unwrap();
+    assert_eq!((migrated.applied, migrated.version), (0, 99_990_101_000_000));
+}
+
+#[tokio::test]
 async fn a_database_of_mutt_2x_is_widened_and_its_rows_stay() {
     let (pool, _) = empty_database().await;
     sql(&pool, SCHEMA_OF_2X).await;
