@@ -14,7 +14,10 @@ use super::{
     secrets::Found,
     watch::Stored,
 };
-use crate::rules::RulesState;
+use crate::rules::{
+    RulesState,
+    keyspace::{Keyspace, Turn},
+};
 
 /// What is known of a pipeline's surroundings.
 pub struct Surroundings {
@@ -67,15 +70,12 @@ pub(super) fn is_complete(job: &DynamicObject) -> bool {
 /// An older pipeline with the same keys in the same Redis. The older one goes on as if nothing were: another namespace's newcomer must
 /// not be able to disturb it.
 fn rival(stored: &Store<Stored>, pipeline: &MuttPipeline) -> Option<Error> {
-    let age = |pipeline: &MuttPipeline| (pipeline.creation_timestamp().map(|time| time.0), pipeline.uid());
-    let place = |pipeline: &MuttPipeline| (pipeline.spec.redis.url.clone(), pipeline.spec.redis.key_prefix.clone());
+    let (keyspace, turn) = (Keyspace::of(&pipeline.spec.redis), Turn::of(&pipeline.metadata));
     let older = |other: &Stored| {
-        other.0.as_ref().is_ok_and(|other| {
-            other.uid() != pipeline.uid()
-                && other.metadata.deletion_timestamp.is_none()
-                && place(other) == place(pipeline)
-                && age(other) < age(pipeline)
-        })
+        other
+            .0
+            .as_ref()
+            .is_ok_and(|other| Turn::of(&other.metadata) < turn && Keyspace::of(&other.spec.redis) == keyspace)
     };
     let other = stored.find(older)?;
     let other = format!("{}/{}", other.namespace().unwrap_or_default(), other.name_any());

@@ -209,6 +209,9 @@ mod tests {
         PipelineSet {
             uid: "u".into(),
             version,
+            created: None,
+            withheld: None,
+            selector_error: None,
             settings: Arc::new(settings),
             forms: rules.iter().map(form).collect(),
             lost: BTreeSet::new(),

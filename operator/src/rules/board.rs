@@ -84,6 +84,8 @@ pub struct RulesState {
     pub redis_error: Option<String>,
     /// What is wrong in Kubernetes on the way to Redis (a missing Secret or key, a ConfigMap that cannot be written); none = nothing.
     pub cluster_error: Option<String>,
+    /// Why a selector cannot be read; the rules that were selected before stay in use. None = nothing.
+    pub selector_error: Option<String>,
     /// When this was known.
     pub at: Timestamp,
 }

@@ -124,7 +124,18 @@ mod tests {
         };
         let forms: Vec<_> = rules.rules().iter().cloned().map(form).collect();
         let (accepted, lost) = (forms.len(), BTreeSet::new());
-        PipelineSet { uid: "u".into(), version: 1, settings: Arc::new(settings), forms, lost, accepted, rejected: 0 }
+        PipelineSet {
+            uid: "u".into(),
+            version: 1,
+            created: None,
+            withheld: None,
+            selector_error: None,
+            settings: Arc::new(settings),
+            forms,
+            lost,
+            accepted,
+            rejected: 0,
+        }
     }
 
     fn places(shards: &BTreeMap<String, Shard>) -> HashMap<String, String> {

@@ -5,24 +5,24 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 
-use jiff::Timestamp;
 use mutt_crds::PipelineBinding;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::acks::{Track, Use};
-use super::board::{PipelineKey, RulesState};
+use super::Error;
+use super::acks::{Alerters, Use};
+use super::board::PipelineKey;
 use super::crew::Crew;
 use super::desk::{Desk, Written};
 use super::form::{Form, Verdict, judge};
 use super::index::{Changes, Index, PipelineSet};
 use super::redis::Trouble;
 use super::report::Report;
+use super::standing::Standing;
 use super::status::{Decision, Facts, HOLD, LAG, decide};
 use super::tell;
 use super::watch::Change;
-use super::{Error, Shadows};
 use crate::runtime::Context;
 
 /// Quiet time before a change is acted upon, so that `kubectl apply` of many rules is few publications.
@@ -39,23 +39,15 @@ pub(super) struct Hub {
     index: Index,
     crew: Crew,
     desk: Desk,
-    pipelines: BTreeMap<PipelineKey, Pipeline>,
+    pipelines: BTreeMap<PipelineKey, Standing>,
     /// When a rule or its place last changed.
     changed: HashMap<String, StdInstant>,
     /// Events on their way; they end with the hub, as all that writes.
     events: JoinSet<()>,
     unsynced: usize,
+    /// Whether all that there was at the beginning was acted upon.
+    has_acted: bool,
     quiet: Option<(Instant, Instant)>,
-}
-
-/// What the hub knows of a pipeline.
-#[derive(Default)]
-struct Pipeline {
-    track: Track,
-    accepted: usize,
-    rejected: usize,
-    shadows: Shadows,
-    report: Option<Report>,
 }
 
 impl Hub {
@@ -71,6 +63,7 @@ impl Hub {
             changed: HashMap::new(),
             events: JoinSet::new(),
             unsynced,
+            has_acted: false,
             quiet: None,
         }
     }
@@ -158,6 +151,7 @@ impl Hub {
             self.desk.look(&name);
         }
         self.context.health.done(CACHE);
+        self.has_acted = true;
         Ok(())
     }
 
@@ -185,16 +179,60 @@ impl Hub {
 
     /// Hands a set to its task. Returns the rules whose form changed.
     fn feed(&mut self, key: &PipelineKey, set: &Arc<PipelineSet>, now: StdInstant) -> Vec<String> {
-        if self.crew.feed(key, Arc::clone(set)) {
-            self.pipelines.insert(key.clone(), Pipeline::default());
+        if set.withheld.is_some() {
+            return self.withhold(key, set, now);
+        }
+        let is_started = self.crew.feed(key, Arc::clone(set));
+        if is_started {
+            // What statuses say of it counts if they were written before this hub began.
+            let names = set.forms.iter().map(|form| form.name().to_owned()).chain(set.lost.iter().cloned());
+            let trusted = if self.has_acted { BTreeSet::new() } else { names.collect() };
+            self.pipelines.insert(key.clone(), Standing { trusted, ..Standing::default() });
         }
         let pipeline = self.pipelines.entry(key.clone()).or_default();
-        (pipeline.accepted, pipeline.rejected) = (set.accepted, set.rejected);
-        let (index, own_name) = (&self.index, key.to_string());
+        pipeline.takes(set);
+        let (index, own_name, trusted) = (&self.index, key.to_string(), &pipeline.trusted);
         let known = |rule: &str| -> Option<&PipelineBinding> {
-            index.rule(rule)?.object.status.pipelines.iter().find(|known| known.name == own_name)
+            let status = &index.rule(rule).filter(|_| trusted.contains(rule))?.object.status;
+            let active = status.conditions.iter().find(|condition| condition.type_ == "Active")?;
+            // What was said before the pipeline was made is about another one of its name.
+            let is_about_it = set.created.is_none_or(|created| created <= active.last_transition_time.0);
+            status.pipelines.iter().find(|known| is_about_it && known.name == own_name)
         };
         let changed = pipeline.track.replace(set, now, known);
+        // Last good forms that the task finds come later.
+        pipeline.trusted.retain(|name| set.lost.contains(name));
+        self.show(key);
+        changed
+    }
+
+    /// Publishes nothing for a pipeline, and says why.
+    fn withhold(&mut self, key: &PipelineKey, set: &Arc<PipelineSet>, now: StdInstant) -> Vec<String> {
+        self.crew.end(key);
+        let trouble = set.withheld.clone().map(Trouble::Cluster);
+        let is_told = |known: &Standing| {
+            known.report.as_ref().is_some_and(|report| report.uid == set.uid && report.trouble == trouble)
+        };
+        if !self.pipelines.get(key).is_some_and(is_told) {
+            tracing::warn!(pipeline = %key, reason = set.withheld, "no rules are published");
+            self.pipelines.insert(key.clone(), Standing::default());
+        }
+        let pipeline = self.pipelines.entry(key.clone()).or_default();
+        pipeline.takes(set);
+        let mut changed = pipeline.track.replace(set, now, |_| None);
+        let alerters = Alerters { in_trouble: true, searched: true, ..Alerters::default() };
+        changed.extend(pipeline.track.heard(alerters.clone()));
+        pipeline.report = Some(Report {
+            key: key.clone(),
+            uid: set.uid.clone(),
+            served: None,
+            alerters,
+            active: 0,
+            laggards: Vec::new(),
+            queues: None,
+            trouble,
+            found: Vec::new(),
+        });
         self.show(key);
         changed
     }
@@ -265,30 +303,16 @@ impl Hub {
     /// Shows the pipeline half and Prometheus what is known.
     fn show(&self, key: &PipelineKey) {
         let Some(pipeline) = self.pipelines.get(key) else { return };
-        let active = pipeline.track.active().min(pipeline.accepted);
-        self.context.metrics.set_rules(&key.namespace, &key.name, pipeline.accepted, pipeline.rejected, active);
-        let Some(report) = &pipeline.report else { return };
-        let (redis_error, cluster_error) = match &report.trouble {
-            Some(Trouble::Redis(reason)) => (Some(reason.clone()), None),
-            Some(Trouble::Cluster(reason)) => (None, Some(reason.clone())),
-            None => (None, None),
-        };
-        let state = RulesState {
-            uid: report.uid.clone(),
-            revision: report.served.as_ref().map(|(revision, _)| revision.clone()),
-            sequence: report.served.as_ref().map_or(0, |(_, sequence)| *sequence),
-            accepted: pipeline.accepted,
-            rejected: pipeline.rejected,
-            active,
-            alerters_active: report.active,
-            alerters_alive: report.active + report.laggards.len(),
-            laggards: report.laggards.clone(),
-            queues: report.queues,
-            redis_error,
-            cluster_error,
-            at: Timestamp::now(),
-        };
-        self.context.rules.set(key, state);
+        self.context.metrics.set_rules(
+            &key.namespace,
+            &key.name,
+            pipeline.accepted,
+            pipeline.rejected,
+            pipeline.active(),
+        );
+        if let Some(state) = pipeline.state() {
+            self.context.rules.set(key, state);
+        }
     }
 
     fn written(&mut self, written: Written) {

@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::{Selector, SelectorExt};
+use k8s_openapi::jiff::Timestamp;
 use mutt_crds::AlertRuleStatus;
 use mutt_crds::pipeline::RedisSpec;
 use mutt_rules::AlertRuleSpec;
 
 use super::board::PipelineKey;
 use super::form::{Form, Verdict};
+use super::keyspace::{Keyspace, Turn};
+use super::selectors::Selectors;
 
 /// An AlertRule as seen in the API.
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ pub(super) struct PipelineObject {
     pub(super) key: PipelineKey,
     /// Its UID.
     pub(super) uid: String,
+    /// Its turn among pipelines with the same keys.
+    pub(super) turn: Turn,
     /// Labels of its rules; none = all.
     pub(super) rule_selector: Option<LabelSelector>,
     /// Labels of its rules' namespaces; none = its own namespace only.
@@ -67,6 +71,12 @@ pub(super) struct PipelineSet {
     pub(super) uid: String,
     /// Counts the sets that were made; a later one has a greater number.
     pub(super) version: u64,
+    /// When it was created.
+    pub(super) created: Option<Timestamp>,
+    /// Why nothing may be published for it, if so.
+    pub(super) withheld: Option<String>,
+    /// Why its selectors cannot be read, if so; its rules are then those of the last ones that could.
+    pub(super) selector_error: Option<String>,
     /// See [`PipelineSettings`].
     pub(super) settings: Arc<PipelineSettings>,
     /// Rules to be served, in the order in which they are tried.
@@ -102,8 +112,10 @@ impl Entry {
 #[derive(Debug)]
 struct Pipeline {
     object: PipelineObject,
-    rules: Selector,
-    namespaces: Option<Selector>,
+    keyspace: Keyspace,
+    /// The last ones that could be read; none = there were none yet.
+    selectors: Option<Selectors>,
+    selector_error: Option<String>,
 }
 
 /// All rules and pipelines.
@@ -176,19 +188,29 @@ impl Index {
         self.touched_rules.insert(name.to_owned());
     }
 
-    /// A pipeline was seen. A selector that is none selects nothing; the API server refuses such.
+    /// A pipeline was seen. Selectors that cannot be read change nothing: the rules stay in use.
     pub(super) fn apply_pipeline(&mut self, object: PipelineObject) {
         let before = self.pipelines.get(&object.key);
         if before.is_some_and(|before| before.object == object) {
             return;
         }
-        let nothing = || Selector::from_iter([("mutt.dev/no-such-label", "selector could not be read")]);
-        let selector = |selector: LabelSelector| Selector::try_from(selector).unwrap_or_else(|_| nothing());
-        let pipeline = Pipeline {
-            rules: object.rule_selector.clone().map(selector).unwrap_or_default(),
-            namespaces: object.namespace_selector.clone().map(selector),
-            object,
-        };
+        let (selectors, selector_error) =
+            match Selectors::of(object.rule_selector.clone(), object.namespace_selector.clone()) {
+                Ok(selectors) => (Some(selectors), None),
+                Err(error) => {
+                    let last = before.filter(|before| before.object.uid == object.uid);
+                    (last.and_then(|last| last.selectors.clone()), Some(error))
+                }
+            };
+        let pipeline = Pipeline { keyspace: Keyspace::of(&object.settings.redis), selectors, selector_error, object };
+        let same_turn = before
+            .is_some_and(|before| before.keyspace == pipeline.keyspace && before.object.turn == pipeline.object.turn);
+        if !same_turn {
+            let gave_up = before.map(|before| &before.keyspace);
+            let meets = |other: &&Pipeline| other.keyspace == pipeline.keyspace || Some(&other.keyspace) == gave_up;
+            let rivals = self.pipelines.values().filter(meets).map(|other| other.object.key.clone());
+            self.touched_pipelines.extend(rivals);
+        }
         let same_selection = before.is_some_and(|before| {
             before.object.rule_selector == pipeline.object.rule_selector
                 && before.object.namespace_selector == pipeline.object.namespace_selector
@@ -202,7 +224,10 @@ impl Index {
 
     /// A pipeline is gone.
     pub(super) fn delete_pipeline(&mut self, key: &PipelineKey) {
-        self.pipelines.remove(key);
+        if let Some(gone) = self.pipelines.remove(key) {
+            let rivals = self.pipelines.values().filter(|other| other.keyspace == gone.keyspace);
+            self.touched_pipelines.extend(rivals.map(|other| other.object.key.clone()));
+        }
         self.touched_pipelines.insert(key.clone());
         for (name, entry) in &mut self.rules {
             if entry.pipelines.remove(key) {
@@ -280,11 +305,8 @@ impl Index {
         let none = BTreeMap::new();
         let labels = self.namespaces.get(namespace).unwrap_or(&none);
         let selecting = self.pipelines.values().filter(|pipeline| {
-            let in_namespace = match &pipeline.namespaces {
-                Some(namespaces) => namespaces.matches(labels),
-                None => pipeline.object.key.namespace == namespace,
-            };
-            in_namespace && pipeline.rules.matches(&entry.object.labels)
+            let own = pipeline.object.key.namespace == namespace;
+            pipeline.selectors.as_ref().is_some_and(|selectors| selectors.select(own, labels, &entry.object.labels))
         });
         let pipelines: BTreeSet<PipelineKey> = selecting.map(|pipeline| pipeline.object.key.clone()).collect();
         if pipelines != entry.pipelines {
@@ -301,11 +323,14 @@ impl Index {
     }
 
     fn set_of(&mut self, key: &PipelineKey) -> Option<PipelineSet> {
-        let pipeline = self.pipelines.get(key)?;
         self.versions += 1;
+        let pipeline = self.pipelines.get(key)?;
         let mut set = PipelineSet {
             uid: pipeline.object.uid.clone(),
             version: self.versions,
+            created: pipeline.object.turn.created(),
+            withheld: self.withheld(pipeline),
+            selector_error: pipeline.selector_error.clone(),
             settings: Arc::clone(&pipeline.object.settings),
             forms: Vec::new(),
             lost: BTreeSet::new(),
@@ -326,6 +351,21 @@ impl Index {
         }
         set.forms.sort_by(|a, b| a.rule.order(&b.rule));
         Some(set)
+    }
+
+    /// Why nothing may be published for a pipeline.
+    fn withheld(&self, pipeline: &Pipeline) -> Option<String> {
+        if pipeline.selectors.is_none() {
+            return pipeline.selector_error.clone();
+        }
+        let rival = self
+            .pipelines
+            .values()
+            .find(|other| other.keyspace == pipeline.keyspace && other.object.turn < pipeline.object.turn)?;
+        Some(format!(
+            "redis.url and redis.keyPrefix {:?} are those of the older pipeline {}: only its rules are published there",
+            pipeline.object.settings.redis.key_prefix, rival.object.key
+        ))
     }
 
     /// One rule.

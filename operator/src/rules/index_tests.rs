@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::api::ObjectMeta;
 use mutt_crds::AlertRuleStatus;
 use mutt_rules::{AlertRuleSpec, Rule, RuleSet, shadowed};
 use serde_json::json;
@@ -12,6 +13,7 @@ use serde_json::json;
 use super::board::PipelineKey;
 use super::form::{Form, judge};
 use super::index::{Index, PipelineObject, PipelineSet, PipelineSettings, RuleObject};
+use super::keyspace::Turn;
 
 fn labels(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
     labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -44,13 +46,14 @@ fn selector(match_labels: &[(&str, &str)]) -> Option<LabelSelector> {
 fn pipeline(name: &str, rules: Option<LabelSelector>, namespaces: Option<LabelSelector>) -> PipelineObject {
     let (namespace, name) = name.split_once('/').unwrap();
     let settings = PipelineSettings {
-        redis: mutt_crds::pipeline::RedisSpec::default(),
+        redis: mutt_crds::pipeline::RedisSpec { key_prefix: name.to_owned(), ..Default::default() },
         development_hosts: BTreeSet::from(["lab-1".to_owned()]),
         teams: BTreeMap::new(),
     };
     PipelineObject {
         key: PipelineKey::new(namespace, name),
         uid: format!("uid of {name}"),
+        turn: Turn::of(&ObjectMeta { uid: Some(format!("uid of {name}")), ..ObjectMeta::default() }),
         rule_selector: rules,
         namespace_selector: namespaces,
         settings: Arc::new(settings),
@@ -212,4 +215,55 @@ fn of_ten_thousand_rules_only_the_changed_one_is_judged_and_serialised() {
     index.apply_rule(rule("ns/r77", &[], spec("changed")));
     let (judged, sets) = turn(&mut index);
     assert_eq!((judged, sets.len()), (0, 0));
+}
+
+#[test]
+fn of_pipelines_with_the_same_keys_only_the_oldest_is_served_and_a_bad_selector_changes_nothing() {
+    let mut index = Index::default();
+    let on = |name: &str, second: i64, url: &str| {
+        let mut object = pipeline(name, selector(&[("pipeline", "core")]), None);
+        let created = k8s_openapi::jiff::Timestamp::from_second(second).unwrap();
+        let meta = ObjectMeta {
+            uid: Some(object.uid.clone()),
+            creation_timestamp: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(created)),
+            ..ObjectMeta::default()
+        };
+        object.turn = Turn::of(&meta);
+        let redis = mutt_crds::pipeline::RedisSpec { url: url.to_owned(), ..Default::default() };
+        object.settings = Arc::new(PipelineSettings { redis, ..object.settings.as_ref().clone() });
+        object
+    };
+    let withheld =
+        |sets: &BTreeMap<String, Option<PipelineSet>>, name: &str| sets[name].as_ref().unwrap().withheld.clone();
+    index.apply_rule(rule("ns/a", &[("pipeline", "core")], spec("x")));
+    index.apply_pipeline(on("ns/b-younger", 20, "redis://Redis"));
+    index.apply_pipeline(on("ns/a-older", 10, "redis://redis:6379/0"));
+    let (_, sets) = turn(&mut index);
+    assert_eq!(withheld(&sets, "ns/a-older"), None);
+    assert!(withheld(&sets, "ns/b-younger").unwrap().contains("ns/a-older"));
+    // The older one moves away and comes back.
+    index.apply_pipeline(on("ns/a-older", 10, "redis://elsewhere"));
+    assert_eq!(withheld(&turn(&mut index).1, "ns/b-younger"), None);
+    index.apply_pipeline(on("ns/a-older", 10, "redis://redis"));
+    assert!(withheld(&turn(&mut index).1, "ns/b-younger").is_some());
+    index.delete_pipeline(&PipelineKey::new("ns", "a-older"));
+    let (_, sets) = turn(&mut index);
+    assert_eq!((withheld(&sets, "ns/b-younger"), served(&sets, "ns/b-younger")), (None, vec!["ns/a:x".to_owned()]));
+
+    let bad = |name: &str, uid: &str| {
+        let expression = json!({"matchExpressions": [{"key": "pipeline", "operator": "Equals", "values": ["core"]}]});
+        let mut object = on(name, 20, "redis://redis");
+        object.rule_selector = Some(serde_json::from_value(expression).unwrap());
+        uid.clone_into(&mut object.uid);
+        object
+    };
+    let uid = on("ns/b-younger", 20, "").uid;
+    index.apply_pipeline(bad("ns/b-younger", &uid));
+    let (_, sets) = turn(&mut index);
+    assert_eq!((withheld(&sets, "ns/b-younger"), served(&sets, "ns/b-younger")), (None, vec!["ns/a:x".to_owned()]));
+    let error = sets["ns/b-younger"].as_ref().unwrap().selector_error.clone().unwrap();
+    assert!(error.starts_with("spec.ruleSelector"), "{error}");
+    // Another object has no last good selector: nothing is published rather than an empty set.
+    index.apply_pipeline(bad("ns/b-younger", "another"));
+    assert_eq!(withheld(&turn(&mut index).1, "ns/b-younger"), Some(error));
 }

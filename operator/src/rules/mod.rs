@@ -15,11 +15,14 @@ mod hub;
 mod index;
 #[cfg(test)]
 mod index_tests;
+pub mod keyspace;
 mod last_good;
 mod publish;
 mod record;
 mod redis;
 mod report;
+mod selectors;
+mod standing;
 mod status;
 #[cfg(test)]
 mod status_tests;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::board::PipelineKey;
 use super::index::{PipelineObject, PipelineSettings, RuleObject};
+use super::keyspace::Turn;
 use super::record::RULES_OF;
 use super::report::SeenConfigMap;
 
@@ -194,6 +195,7 @@ fn pipeline(object: DeserializeGuard<MuttPipeline>) -> Option<Change> {
     };
     Some(Change::Pipeline(Box::new(PipelineObject {
         key,
+        turn: Turn::of(&object.metadata),
         uid: object.metadata.uid.unwrap_or_default(),
         rule_selector: spec.rule_selector,
         namespace_selector: spec.rule_namespace_selector,

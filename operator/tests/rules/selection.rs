@@ -80,3 +80,48 @@ async fn rules_come_from_the_namespaces_that_are_selected() {
     site.until_served(&["own:x"]).await;
     site.stop().await;
 }
+
+#[tokio::test]
+async fn a_younger_pipeline_on_the_same_keys_publishes_nothing_until_they_are_free() {
+    let mut site = Site::new("rivals").await;
+    let _alerter = site.alerter("a");
+    site.pipeline("older", json!({"ruleSelector": {"matchLabels": {"pipeline": "older"}}})).await;
+    site.start();
+    site.rule("one", json!({"pipeline": "older"}), "x").await;
+    site.rule("two", json!({"pipeline": "younger"}), "y").await;
+    site.until("one", "Accepted/Active older=1/1").await;
+    let older = site.pipelines().get("older").await.unwrap();
+    // Of two of the same second the one with the smaller UID is the older.
+    crate::site::eventually(async || {
+        site.pipeline_on(
+            "younger",
+            &format!("{}/0", site.redis_url.trim_end_matches('/')),
+            &site.prefix,
+            json!({"ruleSelector": {"matchLabels": {"pipeline": "younger"}}}),
+        )
+        .await;
+        let younger = site.pipelines().get("younger").await.unwrap();
+        if younger.metadata.creation_timestamp > older.metadata.creation_timestamp {
+            return Ok(());
+        }
+        site.pipelines().delete("younger", &kube::api::DeleteParams::default()).await.unwrap();
+        Err("a later second".to_owned())
+    })
+    .await;
+    let refused = |state: &mutt_operator::rules::RulesState| {
+        state.cluster_error.as_ref().is_some_and(|error| error.contains(&format!("{}/older", site.namespace)))
+    };
+    site.board("younger", "its keys are another's", refused).await;
+    site.until("two", "Accepted/NotPublished younger=-").await;
+    let sequence = site.sequence().await;
+    // What is published from now on is the older one's alone: one number more for one change.
+    site.rule("one", json!({"pipeline": "older"}), "z").await;
+    site.until("one", "Accepted/Active older=1/1").await;
+    assert_eq!((site.served().await, site.sequence().await), (vec!["one:z".to_owned()], sequence + 1));
+    assert!(site.config_maps().get_opt("younger-rules").await.unwrap().is_none(), "it never published");
+
+    site.pipelines().delete("older", &kube::api::DeleteParams::default()).await.unwrap();
+    site.until("two", "Accepted/Active younger=1/1").await;
+    site.until_served(&["two:y"]).await;
+    site.stop().await;
+}

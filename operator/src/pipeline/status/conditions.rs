@@ -122,6 +122,10 @@ fn rules_active(findings: &Findings<'_>) -> Verdict {
     let Some(rules) = findings.rules else {
         return verdict("Unknown", "NotYetKnown", "the rules have not been looked at yet");
     };
+    if let Some(error) = &rules.selector_error {
+        let message = format!("{error}; the rules that were selected before stay in use");
+        return verdict("False", "InvalidSelector", message);
+    }
     if let Some(error) = &rules.redis_error {
         return verdict("False", "RedisUnreachable", error);
     }
