@@ -1,7 +1,8 @@
 //! Why pods do not get ready, in words: looked up only while something does not run.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
+use futures_util::future::join_all;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, body::Bytes};
 use hyper_util::rt::TokioIo;
@@ -14,7 +15,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::ListParams,
     core::{DynamicObject, Selector},
 };
@@ -24,7 +25,9 @@ use tokio::net::TcpStream;
 use super::{apply::Present, fetch::is_complete, kinds::ChildKind};
 
 /// Pods of one workload that are looked at: the tenth says nothing that the first nine have not.
-const PODS_MAX: u32 = 10;
+const PODS_MAX: usize = 10;
+/// Pods that these are chosen from.
+const LISTED_MAX: u32 = 200;
 /// Bound of the question to a pod.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bound of its answer.
@@ -38,26 +41,44 @@ pub type Symptoms = BTreeMap<(ChildKind, String), String>;
 /// Looks at the pods of every Deployment that is not available and of every Job that has not completed. A look that fails is no error
 /// of the pipeline's.
 pub async fn symptoms(client: &Client, namespace: &str, present: &Present) -> Symptoms {
-    let mut symptoms = Symptoms::new();
-    for ((kind, name), object) in present {
-        let Some(selector) = selector_of_ailing(*kind, object) else { continue };
+    let ailing = present.iter().filter_map(|((kind, name), object)| {
+        let selector = selector_of_ailing(*kind, object)?;
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        let pods = match pods.list(&ListParams::default().labels_from(&selector).limit(PODS_MAX)).await {
-            Ok(pods) => pods.items,
-            Err(error) => {
-                tracing::debug!(%error, %kind, name, "its pods cannot be looked at");
-                continue;
-            }
-        };
-        let mut words = pods.iter().find_map(words_of);
-        if words.is_none() && *kind == ChildKind::Deployment {
-            words = ask(&pods).await;
+        Some(async move {
+            let words = words_about(*kind, name, object, &pods, &selector).await?;
+            Some(((*kind, name.clone()), shortened(&words)))
+        })
+    });
+    // All at once: several that do not answer hold up the status no longer than one.
+    join_all(ailing).await.into_iter().flatten().collect()
+}
+
+async fn words_about(
+    kind: ChildKind,
+    name: &str,
+    object: &DynamicObject,
+    pods: &Api<Pod>,
+    selector: &Selector,
+) -> Option<String> {
+    let pods = match pods.list(&ListParams::default().labels_from(selector).limit(LISTED_MAX)).await {
+        Ok(pods) => telling(pods.items),
+        Err(error) => {
+            tracing::debug!(%error, %kind, name, "its pods cannot be looked at");
+            return None;
         }
-        if let Some(words) = words.or_else(|| words_of_deployment(*kind, object)) {
-            symptoms.insert((*kind, name.clone()), shortened(&words));
-        }
+    };
+    let mut words = pods.iter().find_map(words_of);
+    if words.is_none() && kind == ChildKind::Deployment {
+        words = ask(&pods).await;
     }
-    symptoms
+    words.or_else(|| words_of_deployment(kind, object))
+}
+
+/// The pods that have something to tell: those that are not ready, the youngest first.
+fn telling(mut pods: Vec<Pod>) -> Vec<Pod> {
+    pods.sort_by_cached_key(|pod| (is_ready(pod), Reverse(pod.creation_timestamp().map(|time| time.0))));
+    pods.truncate(PODS_MAX);
+    pods
 }
 
 fn selector_of_ailing(kind: ChildKind, object: &DynamicObject) -> Option<Selector> {
@@ -272,6 +293,24 @@ mod tests {
         for (status, words) in cases {
             assert_eq!(words_of(&pod(&status)).as_deref(), words, "{status}");
         }
+    }
+
+    #[test]
+    fn of_many_pods_those_that_are_not_ready_tell() {
+        let pod = |number: usize, ready: &str| -> Pod {
+            let created = format!("2026-01-01T00:00:{number:02}Z");
+            serde_json::from_value(json!({
+                "metadata": {"name": format!("core-alerter-{number}"), "creationTimestamp": created},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]},
+            }))
+            .unwrap()
+        };
+        let mut pods: Vec<_> = (0..30).map(|number| pod(number, "True")).collect();
+        pods[20] = pod(20, "False");
+        pods[25] = pod(25, "False");
+        let names: Vec<_> = telling(pods).iter().map(ResourceExt::name_any).collect();
+        assert_eq!(names.len(), PODS_MAX);
+        assert_eq!(names[..3], ["core-alerter-25", "core-alerter-20", "core-alerter-29"]);
     }
 
     #[tokio::test]

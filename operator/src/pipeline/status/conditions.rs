@@ -1,6 +1,9 @@
 //! The five conditions. Each is computed anew from what is known now; none remembers more than when it last changed.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::{SignedDuration, Timestamp},
+};
 
 use super::{Findings, workloads::Role};
 use crate::pipeline::{
@@ -10,6 +13,10 @@ use crate::pipeline::{
 
 /// Bound of a condition's message: the API's is 32 KiB, a reader's is less.
 const MESSAGE_MAX: usize = 2_000;
+/// Longer than an image is fetched and a pod starts.
+const STUCK_AFTER: SignedDuration = SignedDuration::from_mins(5);
+/// The pods are of the current form, and not ready.
+const NOT_READY: &str = "PodsNotReady";
 
 /// Status, reason, message.
 type Verdict = (&'static str, String, String);
@@ -67,6 +74,12 @@ fn degraded(findings: &Findings<'_>) -> Verdict {
             if migration { ("MigrationFailing", "database schema") } else { ("PodsFailing", name.as_str()) };
         troubles.push((reason.to_owned(), format!("{what}: {words}")));
     }
+    for role in findings.workloads.roles.iter().filter(|role| is_stuck(role, findings.now.0)) {
+        // Its pods' own words say more.
+        if !findings.symptoms.contains_key(&(ChildKind::Deployment, role.deployment.clone())) {
+            troubles.push((NOT_READY.to_owned(), role_in_words(role)));
+        }
+    }
     match troubles.first() {
         Some((reason, _)) => verdict("True", reason, joined(troubles.iter().map(|(_, message)| message.as_str()))),
         None => match findings.warnings.first() {
@@ -98,7 +111,13 @@ fn progressing(findings: &Findings<'_>) -> Verdict {
     }
     let unsettled: Vec<_> = findings.workloads.roles.iter().filter(|role| !role.settled).collect();
     match unsettled.first() {
-        Some(_) => verdict("True", "RollingOut", joined(unsettled.iter().map(|role| role_in_words(role)))),
+        Some(_) => {
+            let rolls = unsettled.iter().any(|role| !role.rolled_out || role.held_back);
+            let stuck = unsettled.iter().all(|role| is_stuck(role, findings.now.0));
+            let status = if stuck { "False" } else { "True" };
+            let reason = if rolls { "RollingOut" } else { NOT_READY };
+            verdict(status, reason, joined(unsettled.iter().map(|role| role_in_words(role))))
+        }
         None => match findings.errors.first() {
             Some(error) => verdict("False", error.reason(), "what is in order is done; the rest waits, see Degraded"),
             None => verdict("False", "Complete", "every role runs with the current settings"),
@@ -109,6 +128,12 @@ fn progressing(findings: &Findings<'_>) -> Verdict {
 /// Why a child of this kind could not be written.
 fn error_of_child<'a>(findings: &Findings<'a>, kind: ChildKind) -> Option<&'a Error> {
     findings.errors.iter().find(|error| matches!(error, Error::Child { kind: failed, .. } if *failed == kind))
+}
+
+/// Whether its pods will hardly get ready by themselves any more.
+fn is_stuck(role: &Role, now: Timestamp) -> bool {
+    let lasts = |since: &Time| now.duration_since(since.0) > STUCK_AFTER;
+    !role.settled && (role.overdue || role.unavailable_since.as_ref().is_some_and(lasts))
 }
 
 fn role_in_words(role: &Role) -> String {
@@ -193,7 +218,7 @@ fn ready(findings: &Findings<'_>, rules: &Verdict, degraded: &Verdict, progressi
         let (reason, message) = match (degraded.0, progressing.0) {
             ("True", _) => (degraded.1.clone(), degraded.2.clone()),
             (_, "True") => (progressing.1.clone(), progressing.2.clone()),
-            _ => ("PodsNotReady".to_owned(), joined(short.iter().map(|role| role_in_words(role)))),
+            _ => (NOT_READY.to_owned(), joined(short.iter().map(|role| role_in_words(role)))),
         };
         return verdict("False", reason, message);
     }

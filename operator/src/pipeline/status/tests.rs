@@ -111,7 +111,11 @@ fn a_pipeline_in_order_is_ready_and_says_so_in_every_condition() {
 
 #[test]
 fn a_rollout_is_progress_and_no_trouble() {
-    let status = Case::with(|case| case.present.extend([role("alerter", 1)]));
+    let half = json!({
+        "spec": {"replicas": 2, "selector": {}, "template": {}},
+        "status": {"observedGeneration": 3, "replicas": 3, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1},
+    });
+    let status = Case::with(|case| case.present.extend([child(ChildKind::Deployment, "core-alerter", &half)]));
     assert_eq!(says(&status, "Ready"), is("False", "RollingOut"));
     assert_eq!(says(&status, "Progressing"), is("True", "RollingOut"));
     assert_eq!(says(&status, "Degraded"), is("False", "AsExpected"));
@@ -124,6 +128,32 @@ fn a_rollout_is_progress_and_no_trouble() {
     let status = Case::with(|case| case.present.extend([child(ChildKind::Deployment, "core-alerter", &stale)]));
     assert_eq!(says(&status, "Progressing"), is("True", "RollingOut"));
     assert_eq!(says(&status, "Ready"), is("True", "Running"), "what runs goes on");
+}
+
+#[test]
+fn pods_that_do_not_get_ready_are_no_rollout_and_trouble_if_it_lasts() {
+    let status = Case::with(|case| case.present.extend([role("alerter", 1)]));
+    assert_eq!(says(&status, "Ready"), is("False", "PodsNotReady"));
+    assert_eq!(says(&status, "Progressing"), is("True", "PodsNotReady"));
+    assert_eq!(says(&status, "Degraded"), is("False", "AsExpected"));
+    let with = |said: Value| {
+        let (key, object) = role("alerter", 0);
+        let mut object = serde_json::to_value(&*object).unwrap();
+        object["status"]["conditions"] = json!([said]);
+        Case::with(|case| _ = case.present.insert(key, Arc::new(serde_json::from_value(object).unwrap())))
+    };
+    let unavailable = |since: i64| {
+        let since = Timestamp::from_second(since).unwrap().to_string();
+        json!({"type": "Available", "status": "False", "lastTransitionTime": since})
+    };
+    assert_eq!(says(&with(unavailable(900)), "Degraded"), is("False", "AsExpected"));
+    let overdue = json!({"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"});
+    for said in [unavailable(600), overdue] {
+        let status = with(said);
+        assert_eq!(says(&status, "Degraded"), is("True", "PodsNotReady"));
+        assert_eq!(says(&status, "Progressing"), is("False", "PodsNotReady"));
+        assert!(condition(&status, "Degraded").message.contains("alerter: 0 of 2 ready"));
+    }
 }
 
 #[test]

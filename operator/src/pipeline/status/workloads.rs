@@ -1,6 +1,9 @@
 //! Roles, schema and autoscalers, as far as a status speaks of them.
 
-use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler};
+use k8s_openapi::{
+    api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use mutt_crds::pipeline::ComponentStatus;
 
 use crate::pipeline::{apply::Present, fetch::is_complete, kinds::ChildKind, resolve::Component};
@@ -16,6 +19,12 @@ pub struct Role {
     pub settled: bool,
     /// It waits for the schema.
     pub held_back: bool,
+    /// All wanted pods are of the current form, and no others are left: what is missing is that they get ready.
+    pub rolled_out: bool,
+    /// Since when it has had too few available pods.
+    pub unavailable_since: Option<Time>,
+    /// Its rollout has taken longer than it may.
+    pub overdue: bool,
 }
 
 /// One autoscaler.
@@ -64,6 +73,7 @@ impl Workloads {
 fn role(component: Component, least: i32, name: String, deployment: Option<&Deployment>, held_back: &[String]) -> Role {
     let held_back = held_back.contains(&name);
     let (mut ready, mut updated, mut desired, mut settled) = (0, 0, least, false);
+    let (mut rolled_out, mut unavailable_since, mut overdue) = (false, None, false);
     if let Some(Deployment { metadata, spec, status }) = deployment {
         desired = spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(least);
         let status = status.clone().unwrap_or_default();
@@ -71,13 +81,17 @@ fn role(component: Component, least: i32, name: String, deployment: Option<&Depl
         let looked_at = status.observed_generation >= metadata.generation;
         ready = status.ready_replicas.unwrap_or(0);
         updated = if looked_at { status.updated_replicas.unwrap_or(0) } else { 0 };
-        settled = looked_at
-            && updated >= desired
-            && status.available_replicas.unwrap_or(0) >= desired
-            && status.replicas.unwrap_or(0) <= desired;
+        rolled_out = looked_at && updated >= desired && status.replicas.unwrap_or(0) <= desired;
+        settled = rolled_out && status.available_replicas.unwrap_or(0) >= desired;
+        let conditions = status.conditions.unwrap_or_default();
+        let is_false = |type_| conditions.iter().find(|said| said.type_ == type_ && said.status == "False");
+        unavailable_since = is_false("Available").and_then(|said| said.last_transition_time.clone());
+        overdue =
+            is_false("Progressing").is_some_and(|said| said.reason.as_deref() == Some("ProgressDeadlineExceeded"));
     }
     let status = ComponentStatus { name: component.word().to_owned(), desired, ready, updated };
-    Role { deployment: name, status, settled: settled && !held_back, held_back }
+    let settled = settled && !held_back;
+    Role { deployment: name, status, settled, held_back, rolled_out, unavailable_since, overdue }
 }
 
 fn autoscaler(name: &str, object: HorizontalPodAutoscaler) -> Autoscaler {
