@@ -1,10 +1,11 @@
 //! What the watches see, in memory: the pipelines and all their children.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt::Debug,
     hash::Hash,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use kube::{
@@ -32,7 +33,7 @@ where
     /// By watch: what it knows, and what a listing under way has shown so far.
     watches: BTreeMap<usize, Known<K>>,
     /// Watches that have not shown everything yet.
-    unread: HashSet<usize>,
+    unread: BTreeSet<usize>,
 }
 
 struct Known<K>
@@ -66,9 +67,9 @@ where
         self.writer.as_reader()
     }
 
-    /// Every watch has shown everything once.
-    pub(super) fn is_complete(&self) -> bool {
-        self.unread.is_empty()
+    /// Watches that have not shown everything yet.
+    pub(super) fn unread(&self) -> impl Iterator<Item = usize> {
+        self.unread.iter().copied()
     }
 
     /// Takes an event of the watch with this number.
@@ -172,13 +173,35 @@ pub(super) fn controller(meta: &ObjectMeta) -> Option<(&str, &str)> {
     ours.then_some((owner.name.as_str(), owner.uid.as_str()))
 }
 
-/// Whether what was `seen` is older than what the API server answered with resource version `answered`: the watch has not caught up with our
-/// own write. Resource versions of one kind are comparable numbers (Kubernetes 1.35); what is none is taken as new.
-pub(super) fn is_older(seen: &ObjectMeta, answered: &str) -> bool {
-    let number = |text: &str| text.parse::<u128>().ok();
-    match (seen.resource_version.as_deref().and_then(number), number(answered)) {
-        (Some(seen), Some(answered)) => seen < answered,
-        _ => false,
+/// How the API server answered to a write of ours: until the watch has caught up, this is newer than what it shows.
+///
+/// Resource versions of one kind are comparable numbers (Kubernetes 1.35); what is none is taken as new. An etcd that was restored
+/// from a backup begins with lower ones again, so that an answer counts only as long as a watch may lag.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    version: String,
+    at: Instant,
+}
+
+/// A watch that has not caught up after this will not: what it shows is what there is.
+const WATCH_LAG_MAX: Duration = Duration::from_secs(60);
+
+impl Answer {
+    pub(super) fn new(meta: &ObjectMeta) -> Self {
+        Self { version: meta.resource_version.clone().unwrap_or_default(), at: Instant::now() }
+    }
+
+    /// Whether it is newer than what was `seen`.
+    pub(super) fn is_newer_than(&self, seen: &ObjectMeta) -> bool {
+        self.is_newer_at(seen, Instant::now())
+    }
+
+    fn is_newer_at(&self, seen: &ObjectMeta, now: Instant) -> bool {
+        let number = |text: &str| text.parse::<u128>().ok();
+        match (seen.resource_version.as_deref().and_then(number), number(&self.version)) {
+            (Some(seen), Some(answered)) => seen < answered && now.duration_since(self.at) < WATCH_LAG_MAX,
+            _ => false,
+        }
     }
 }
 
@@ -229,11 +252,16 @@ mod tests {
     }
 
     #[test]
-    fn resource_versions_are_compared_as_numbers() {
-        let mut seen = object("a", "a1");
-        seen.metadata.resource_version = Some("99".into());
-        assert!(is_older(&seen.metadata, "100"));
-        assert!(!is_older(&seen.metadata, "99"));
-        assert!(!is_older(&seen.metadata, "not a number"));
+    fn resource_versions_are_compared_as_numbers_while_a_watch_may_lag() {
+        let of = |version: &str| {
+            let mut meta = object("a", "a1").metadata;
+            meta.resource_version = Some(version.into());
+            meta
+        };
+        let answer = Answer::new(&of("100"));
+        assert!(answer.is_newer_than(&of("99")));
+        assert!(!answer.is_newer_than(&of("100")));
+        assert!(!answer.is_newer_at(&of("99"), Instant::now() + WATCH_LAG_MAX), "etcd was restored");
+        assert!(!Answer::new(&of("not a number")).is_newer_than(&of("99")));
     }
 }

@@ -13,6 +13,7 @@ mod retry;
 pub mod secrets;
 pub mod status;
 pub mod symptoms;
+mod unread;
 pub mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -78,7 +79,7 @@ pub struct Pipelines {
 
 /// Looks after all pipelines until the end is asked for.
 pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Ended> {
-    context.health.wait_for(CACHE, "not all of them and their children have been read yet");
+    context.health.wait_for(CACHE, "not read yet");
     let mut tasks = JoinSet::new();
     let watches = Watches::start(&context, &mut tasks);
     let this = Arc::new(Pipelines {
@@ -92,8 +93,9 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Ended>
         context,
     });
     let (queue, calls) = Queue::new();
-    let forgetful = this.clone();
-    tasks.spawn(watches.follow(queue.clone(), move |meta| forgetful.forget(meta)));
+    let (forgetful, waiting) = (this.clone(), this.clone());
+    let waits = move |what| waiting.context.health.wait_for(CACHE, what);
+    tasks.spawn(watches.follow(queue.clone(), move |meta| forgetful.forget(meta), waits));
     tasks.spawn(call(this.clone(), queue));
     let end = shutdown.clone();
     let end: BoxFuture<'static, ()> = Box::pin(async move { end.requested().await });

@@ -27,6 +27,7 @@ use super::{
     build::labels::{ALL_CHILDREN, PIPELINE},
     kinds::ChildKind,
     mirror::{Live, Mirror, Seen, controller},
+    unread,
 };
 use crate::runtime::{Context, discovery::Served};
 
@@ -91,6 +92,17 @@ enum Message {
     NotServed(ChildKind, usize),
 }
 
+impl Message {
+    /// Whether a watch may have shown everything with it.
+    fn ends_a_listing(&self) -> bool {
+        match self {
+            Self::Pipeline(_, event) => matches!(**event, Event::InitDone),
+            Self::Child(_, _, event) => matches!(**event, Event::InitDone),
+            Self::NotServed(..) => true,
+        }
+    }
+}
+
 /// The watches, and what they have seen.
 pub(super) struct Watches {
     messages: mpsc::Receiver<Message>,
@@ -99,6 +111,8 @@ pub(super) struct Watches {
     /// What every pipeline was called for last, and where its keys are.
     told: HashMap<ObjectRef<Stored>, (u64, Option<Keys>)>,
     complete: watch::Sender<bool>,
+    /// By watch: its namespace; none = all.
+    scopes: Vec<Option<String>>,
 }
 
 /// URL of a Redis and prefix of the keys in it.
@@ -127,6 +141,7 @@ impl Watches {
             children,
             told: HashMap::new(),
             complete: watch::Sender::new(false),
+            scopes,
         }
     }
 
@@ -143,9 +158,17 @@ impl Watches {
         Live::new(self.children.iter().map(|(kind, mirror)| (*kind, mirror.store())))
     }
 
-    /// Takes in what the watches see and calls for what it touches. `gone` hears of every pipeline that is deleted.
-    pub(super) async fn follow(mut self, queue: Queue, mut gone: impl FnMut(&ObjectMeta)) {
+    /// Takes in what the watches see and calls for what it touches. `gone` hears of every pipeline that is deleted, `waits` of what has
+    /// not been read yet until everything has.
+    pub(super) async fn follow(
+        mut self,
+        queue: Queue,
+        mut gone: impl FnMut(&ObjectMeta),
+        mut waits: impl FnMut(String),
+    ) {
+        waits(self.unread());
         while let Some(message) = self.messages.recv().await {
+            let is_news = message.ends_a_listing();
             match message {
                 Message::Pipeline(watch, event) => self.pipeline(watch, *event, &queue, &mut gone),
                 Message::Child(kind, watch, event) => {
@@ -161,14 +184,19 @@ impl Watches {
                     }
                 }
             }
-            if !*self.complete.borrow() && self.has_seen_everything() {
-                self.complete.send_replace(true);
+            if !*self.complete.borrow() && is_news {
+                let unread = self.unread();
+                if unread.is_empty() {
+                    self.complete.send_replace(true);
+                } else {
+                    waits(unread);
+                }
             }
         }
     }
 
-    fn has_seen_everything(&self) -> bool {
-        self.pipelines.is_complete() && self.children.values().all(Mirror::is_complete)
+    fn unread(&self) -> String {
+        unread::in_words(&self.scopes, &self.pipelines, &self.children)
     }
 
     /// A change of the status alone (it is written by us) calls for nothing. Who has the same keys as a pipeline that comes, changes or

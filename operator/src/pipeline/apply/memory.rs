@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::{MANAGER, ownership::fields_of};
 use crate::pipeline::{
     kinds::{ChildKind, Wanted},
-    mirror::is_older,
+    mirror::Answer,
 };
 
 type Hash = [u8; 32];
@@ -33,7 +33,7 @@ pub(super) struct Sent {
     uid: Option<String>,
     /// Our entry in the book of fields.
     fields: Option<Hash>,
-    resource_version: String,
+    answer: Answer,
 }
 
 impl Sent {
@@ -42,7 +42,7 @@ impl Sent {
             wanted: hash(&child.object),
             uid: answer.uid.clone(),
             fields: fields_of(answer, MANAGER).map(hash),
-            resource_version: answer.resource_version.clone().unwrap_or_default(),
+            answer: Answer::new(answer),
         }
     }
 }
@@ -57,7 +57,7 @@ impl Memory {
         };
         sent.wanted == hash(&child.object)
             && sent.uid == seen.uid
-            && (is_older(seen, &sent.resource_version) || sent.fields == fields_of(seen, MANAGER).map(hash))
+            && (sent.answer.is_newer_than(seen) || sent.fields == fields_of(seen, MANAGER).map(hash))
     }
 
     pub(super) fn remember(&self, pipeline: &str, child: &Wanted, sent: Sent) {

@@ -12,21 +12,21 @@ use kube::{
 use mutt_crds::{MuttPipeline, MuttPipelineStatus};
 use serde_json::json;
 
-use crate::pipeline::{error::Error, mirror::is_older};
+use crate::pipeline::{error::Error, mirror::Answer};
 
 /// Field manager of the status.
 const STATUS_MANAGER: &str = "mutt-operator-status";
 
 /// What was written last, by the pipeline's UID: the watch may not have seen it yet.
 #[derive(Default)]
-pub struct Written(Mutex<HashMap<String, (String, MuttPipelineStatus)>>);
+pub struct Written(Mutex<HashMap<String, (Answer, MuttPipelineStatus)>>);
 
 impl Written {
     /// The status that the pipeline has now.
     pub fn current(&self, pipeline: &MuttPipeline) -> Option<MuttPipelineStatus> {
         let uid = pipeline.uid().unwrap_or_default();
         match self.lock().get(&uid) {
-            Some((version, status)) if is_older(&pipeline.metadata, version) => Some(status.clone()),
+            Some((answer, status)) if answer.is_newer_than(&pipeline.metadata) => Some(status.clone()),
             _ => pipeline.status.clone(),
         }
     }
@@ -56,8 +56,7 @@ impl Written {
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(false),
             Err(error) => return Err(Error::status(&error)),
         };
-        let version = answer.resource_version().unwrap_or_default();
-        self.lock().insert(pipeline.uid().unwrap_or_default(), (version, status));
+        self.lock().insert(pipeline.uid().unwrap_or_default(), (Answer::new(&answer.metadata), status));
         Ok(true)
     }
 
@@ -66,7 +65,7 @@ impl Written {
         self.lock().remove(uid);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (String, MuttPipelineStatus)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Answer, MuttPipelineStatus)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
