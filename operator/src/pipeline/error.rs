@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use kube::core::Status;
+
 use super::{kinds::ChildKind, resolve::ResolveError};
 
 /// Whose fault it is, which says when to try again.
@@ -36,6 +38,12 @@ pub enum ChildError {
     /// It is not allowed.
     #[error("the operator may not write it: {0}")]
     Forbidden(String),
+    /// The namespace has no room for it.
+    #[error("a quota of the namespace leaves no room for it: {0}")]
+    OverQuota(String),
+    /// The namespace is being deleted, and the pipeline with it.
+    #[error("its namespace is being deleted: {0}")]
+    NamespaceEnds(String),
     /// Anything else.
     #[error("failed to write it: {0}")]
     Api(String, Class),
@@ -46,11 +54,24 @@ impl ChildError {
     pub fn new(kind: ChildKind, error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) if status.is_invalid() => Self::Refused(status.message, kind),
+            // Both come as what a missing right is: 403, Forbidden.
+            kube::Error::Api(status) if status.is_forbidden() && status.message.contains("exceeded quota") => {
+                Self::OverQuota(status.message)
+            }
+            kube::Error::Api(status) if status.is_forbidden() && namespace_ends(&status) => {
+                Self::NamespaceEnds(status.message)
+            }
             kube::Error::Api(status) if status.is_forbidden() => Self::Forbidden(status.message),
             kube::Error::Api(status) => Self::Api(status.message.clone(), class_of(&kube::Error::Api(status))),
             error => Self::Api(in_words(&error), class_of(&error)),
         }
     }
+}
+
+fn namespace_ends(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+        || status.message.contains("because it is being terminated")
 }
 
 /// One thing that is wrong.
@@ -114,7 +135,7 @@ impl Error {
             Self::SecretUnread { class, .. } | Self::Status(_, class) => *class,
             Self::Child { error, .. } => match error {
                 ChildError::NameTaken { .. } | ChildError::Refused(..) => Class::Surroundings,
-                ChildError::Forbidden(_) => Class::Transient,
+                ChildError::Forbidden(_) | ChildError::OverQuota(_) | ChildError::NamespaceEnds(_) => Class::Transient,
                 ChildError::Api(_, class) => *class,
             },
             Self::Json(_) => Class::Bug,
@@ -132,6 +153,8 @@ impl Error {
                 ChildError::NameTaken { .. } => "NameTaken",
                 ChildError::Refused(..) => "ChildRefused",
                 ChildError::Forbidden(_) => "Forbidden",
+                ChildError::OverQuota(_) => "QuotaExceeded",
+                ChildError::NamespaceEnds(_) => "NamespaceTerminating",
                 ChildError::Api(..) => "ChildFailed",
             },
             Self::Json(_) => "Bug",
@@ -196,12 +219,14 @@ pub fn in_words(error: &kube::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
-
     use super::*;
 
     fn child(code: u16, reason: &str) -> Error {
-        let status = Status { code, reason: reason.into(), message: "why".into(), ..Status::default() };
+        child_with(code, reason, "why")
+    }
+
+    fn child_with(code: u16, reason: &str, message: &str) -> Error {
+        let status = Status { code, reason: reason.into(), message: message.into(), ..Status::default() };
         let error = ChildError::new(ChildKind::Job, kube::Error::Api(Box::new(status)));
         Error::Child { kind: ChildKind::Job, name: "core-database".into(), error }
     }
@@ -221,6 +246,20 @@ mod tests {
             assert_eq!((error.class(), error.reason().as_str()), (class, said), "{code}");
             assert!(error.to_string().starts_with("Job core-database: "), "{error}");
             assert!(error.to_string().contains("why"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_missing_right_is_told_apart() {
+        for (message, said) in [
+            ("pods \"x\" is forbidden: exceeded quota: few, requested: count/jobs.batch=1", "QuotaExceeded"),
+            (
+                "jobs \"x\" is forbidden: unable to create new content in namespace a because it is being terminated",
+                "NamespaceTerminating",
+            ),
+            ("jobs \"x\" is forbidden: User \"y\" cannot patch", "Forbidden"),
+        ] {
+            assert_eq!(child_with(403, "Forbidden", message).reason(), said);
         }
     }
 

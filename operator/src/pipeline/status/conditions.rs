@@ -55,7 +55,8 @@ fn condition(findings: &Findings<'_>, type_: &str, (status, reason, message): Ve
 
 /// Whether an error is for a person, not one that passes.
 fn is_for_a_person(error: &Error) -> bool {
-    matches!(error.class(), Class::User | Class::Surroundings | Class::Bug) || error.reason() == "Forbidden"
+    matches!(error.class(), Class::User | Class::Surroundings | Class::Bug)
+        || ["Forbidden", "QuotaExceeded"].contains(&error.reason().as_str())
 }
 
 /// Something needs a person.
