@@ -20,6 +20,8 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 /// Two writers at the same moment do not meet again.
 const AFTER_CONFLICT: Duration = Duration::from_millis(200);
+/// More conflicts in a row than these are no coincidence.
+const CONFLICTS_MAX: u32 = 5;
 
 /// Failures in a row, by the pipeline's UID.
 #[derive(Default)]
@@ -32,8 +34,9 @@ impl Retries {
             Class::User if failure.ailing => Action::requeue(LOOK_AT_AILING_EVERY),
             Class::User => Action::await_change(),
             Class::Surroundings => Action::requeue(LOOK_AT_AILING_EVERY),
-            Class::Conflict => Action::requeue(AFTER_CONFLICT),
-            Class::Transient | Class::Bug => Action::requeue(self.pause(&pipeline.uid().unwrap_or_default())),
+            class @ (Class::Conflict | Class::Transient | Class::Bug) => {
+                Action::requeue(self.pause(&pipeline.uid().unwrap_or_default(), class))
+            }
         }
     }
 
@@ -42,11 +45,16 @@ impl Retries {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
-    fn pause(&self, uid: &str) -> Duration {
+    fn pause(&self, uid: &str, class: Class) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(uid.to_owned()).or_default();
-        let pause = grown(*count);
+        let before = *count;
         *count = count.saturating_add(1);
+        let pause = match (class, before.checked_sub(CONFLICTS_MAX)) {
+            (Class::Conflict, None) => return AFTER_CONFLICT,
+            (Class::Conflict, Some(more)) => grown(more),
+            _ => grown(before),
+        };
         // Between half and all of it, so that many pipelines do not come back at the same moment.
         pause.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
@@ -66,10 +74,23 @@ mod tests {
         assert_eq!(grown(u32::MAX), LONGEST);
         let retries = Retries::default();
         for _ in 0..10 {
-            assert!(retries.pause("u") <= LONGEST);
+            assert!(retries.pause("u", Class::Transient) <= LONGEST);
         }
-        assert!(retries.pause("u") >= LONGEST / 2);
+        assert!(retries.pause("u", Class::Transient) >= LONGEST / 2);
         retries.forget("u");
-        assert!(retries.pause("u") <= FIRST);
+        assert!(retries.pause("u", Class::Transient) <= FIRST);
+    }
+
+    #[test]
+    fn a_conflict_is_tried_again_at_once_but_not_for_ever() {
+        let retries = Retries::default();
+        for _ in 0..CONFLICTS_MAX {
+            assert_eq!(retries.pause("u", Class::Conflict), AFTER_CONFLICT);
+        }
+        assert!(retries.pause("u", Class::Conflict) >= FIRST / 2);
+        for _ in 0..10 {
+            retries.pause("u", Class::Conflict);
+        }
+        assert!(retries.pause("u", Class::Conflict) >= LONGEST / 2);
     }
 }
