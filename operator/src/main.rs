@@ -41,9 +41,11 @@ fn start(given: Given) -> Result<(), Fatal> {
     telemetry::init(&args)?;
     // One TLS stack for all clients; a second installation would be a no-op.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    // Blocking work is the compiling of rules (cores bound it) and DNS; each thread more holds memory of its own.
+    // Blocking work is the compiling of rules (a piece at a time) and DNS. Look-ups of
+    // several Redis servers may hang at the same time and must not hold the compiling up, so there is room for many; a
+    // thread is made when it is needed, and an idle one ends.
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(4).enable_all().build();
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(64).enable_all().build();
     let runtime = runtime.map_err(|error| Fatal::failed("cannot start the runtime", error))?;
     let outcome = runtime.block_on(operate(args));
     runtime.shutdown_background();
