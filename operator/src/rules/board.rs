@@ -148,6 +148,11 @@ impl RulesBoard {
         self.lock().remove(key);
     }
 
+    /// The term has ended: another replica may know more soon.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
     /// The pipelines whose state says something new, from now on: for `Controller::reconcile_on`. A reader that is slow
     /// sees a pipeline once for several changes.
     pub fn changes(&self) -> impl Stream<Item = PipelineKey> + Send + use<> {
@@ -201,5 +206,7 @@ mod tests {
         assert_eq!(board.get("netops", "edge", "another"), None, "a new pipeline of the same name");
         board.forget(&edge);
         assert_eq!(board.get("netops", "edge", "u2"), None);
+        board.clear();
+        assert_eq!(board.get("netops", "core", "u1"), None);
     }
 }

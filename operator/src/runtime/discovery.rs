@@ -52,27 +52,32 @@ impl ServedApis {
     pub async fn keep(self) -> Result<(), Infallible> {
         loop {
             tokio::time::sleep(REFRESH_EVERY).await;
-            if let Err(error) = self.refresh().await {
-                tracing::warn!(%error, "cannot ask for the optional APIs; what was known stays");
-            }
+            // What failed is in the log, and is asked for again.
+            let _ = self.refresh().await;
         }
     }
 
-    /// Asks once. On an error, what was known stays.
+    /// Asks once for each API group, and takes in each answer as it comes: an API of another project that is out of order
+    /// must not hide the others. Of a group that fails, what was known stays (at first: not served); `Err` = one did.
     pub async fn refresh(&self) -> Result<(), kube::Error> {
-        let [routes, monitoring, keda] = [
-            self.kinds("route.openshift.io/v1").await?,
-            self.kinds("monitoring.coreos.com/v1").await?,
-            self.kinds("keda.sh/v1alpha1").await?,
-        ];
-        let has = |kinds: &[String], kind: &str| kinds.iter().any(|served| served == kind);
-        let now = Served {
-            route: has(&routes, "Route"),
-            service_monitor: has(&monitoring, "ServiceMonitor"),
-            prometheus_rule: has(&monitoring, "PrometheusRule"),
-            keda: has(&keda, "ScaledObject"),
-        };
+        let (routes, monitoring, keda) = tokio::join!(
+            self.ask("route.openshift.io/v1", |served, has| served.route = has("Route")),
+            self.ask("monitoring.coreos.com/v1", |served, has| {
+                served.service_monitor = has("ServiceMonitor");
+                served.prometheus_rule = has("PrometheusRule");
+            }),
+            self.ask("keda.sh/v1alpha1", |served, has| served.keda = has("ScaledObject")),
+        );
+        routes.and(monitoring).and(keda)
+    }
+
+    async fn ask(&self, version: &str, learn: impl Fn(&mut Served, &dyn Fn(&str) -> bool)) -> Result<(), kube::Error> {
+        let kinds = kinds_of(&self.client, version).await.inspect_err(|error| {
+            tracing::warn!(%error, version, "cannot ask for an optional API; what was known of it stays");
+        })?;
         self.served.send_if_modified(|served| {
+            let mut now = served.unwrap_or_default();
+            learn(&mut now, &|kind| kinds.iter().any(|served| served == kind));
             let changed = *served != Some(now);
             if changed {
                 tracing::info!(?now, "optional APIs");
@@ -81,10 +86,6 @@ impl ServedApis {
             changed
         });
         Ok(())
-    }
-
-    async fn kinds(&self, version: &str) -> Result<Vec<String>, kube::Error> {
-        kinds_of(&self.client, version).await
     }
 }
 

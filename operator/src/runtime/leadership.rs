@@ -15,6 +15,8 @@ use super::{
 
 /// How often the API server is asked while something is missing.
 const ASK_EVERY: Duration = Duration::from_secs(2);
+/// How long the optional APIs are waited for: one of another project that is out of order must not keep us from our work.
+const OPTIONAL_WITHIN: Duration = Duration::from_secs(5);
 /// The version of our own kinds in group `mutt.dev`.
 pub const OWN_VERSION: &str = "v1alpha1";
 /// Our own kinds.
@@ -63,6 +65,9 @@ async fn term(
     // If the Lease is lost, no further write may start; else it must cover the last one.
     work.abort().await;
     context.metrics.leader.set(0);
+    // The next leader tells of the rules; what this one knew would be counted twice, and grows old.
+    context.metrics.forget_rules();
+    context.rules.clear();
     context.health.wait_for_nothing();
     match outcome {
         Ok(ended) => {
@@ -97,19 +102,16 @@ async fn prerequisites(context: &Context) {
                 .map(|kind| format!("{kind} of {own_api} is not installed; install charts/mutt-crds")),
             Err(error) => Some(format!("the API server does not answer: {error}")),
         };
-        let trouble = match trouble {
-            None => match context.apis.refresh().await {
-                Ok(()) => break,
-                Err(error) => format!("cannot ask for the optional APIs: {error}"),
-            },
-            Some(trouble) => trouble,
-        };
+        let Some(trouble) = trouble else { break };
         if trouble != said {
             tracing::error!("{trouble}; trying again");
             said.clone_from(&trouble);
         }
         context.health.wait_for(PREREQUISITES, trouble);
         tokio::time::sleep(ASK_EVERY).await;
+    }
+    if timeout(OPTIONAL_WITHIN, context.apis.refresh()).await.is_err() {
+        tracing::warn!("not all optional APIs have answered yet; they are asked again later");
     }
     context.health.done(PREREQUISITES);
 }

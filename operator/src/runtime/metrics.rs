@@ -68,10 +68,7 @@ impl Metrics {
             )?,
             queue: added(
                 &registry,
-                IntGaugeVec::new(
-                    Opts::new("mutt_operator_queue_depth", "Objects that wait for their reconcile or are in it"),
-                    &["controller"],
-                )?,
+                IntGaugeVec::new(Opts::new("mutt_operator_queue_depth", "Reconciles under way"), &["controller"])?,
             )?,
             rules: added(
                 &registry,
@@ -124,7 +121,7 @@ impl Metrics {
         self.durations.with_label_values(&[controller]).observe(took.as_secs_f64());
     }
 
-    /// Objects of `controller` that wait or are worked on.
+    /// Reconciles of `controller` under way.
     pub fn queue_depth(&self, controller: &str) -> IntGauge {
         self.queue.with_label_values(&[controller])
     }
@@ -142,6 +139,11 @@ impl Metrics {
             // An error says that there was no such series, which is what is wanted.
             let _ = self.rules.remove_label_values(&[namespace, pipeline, state]);
         }
+    }
+
+    /// All pipelines are another replica's from now on.
+    pub fn forget_rules(&self) {
+        self.rules.reset();
     }
 
     /// Counts a request that writes; called for every request that leaves the client.
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_series_of_a_deleted_pipeline_go() {
+    fn the_series_of_a_deleted_pipeline_go_and_all_with_the_term() {
         let metrics = Metrics::new().unwrap();
         metrics.set_rules("a", "core", 3, 1, 2);
         assert!(
@@ -231,5 +233,9 @@ mod tests {
         );
         metrics.forget_pipeline("a", "core");
         assert!(!metrics.exposition(std::iter::empty()).contains("core"));
+        metrics.set_rules("a", "core", 3, 1, 2);
+        metrics.set_rules("a", "edge", 3, 1, 2);
+        metrics.forget_rules();
+        assert!(!metrics.exposition(std::iter::empty()).contains("mutt_operator_rules{"));
     }
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 use k8s_openapi::{
     api::{coordination::v1::Lease, events::v1::Event},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceSpec, ServiceReference},
 };
 use kube::{
     Api, Client,
-    api::{ListParams, Patch, PatchParams},
+    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
     runtime::{conditions::is_crd_established, wait::await_condition},
 };
 use mutt_cluster::ControlPlane;
@@ -38,6 +39,34 @@ pub(crate) async fn install(client: &Client) {
         let established = await_condition(api.clone(), &name, is_crd_established());
         timeout(LIMIT, established).await.expect("established within the limit").unwrap();
     }
+}
+
+/// Lets the API server delegate OpenShift's Routes to a Service that does not exist.
+async fn break_routes(client: &Client) {
+    let service = ServiceReference {
+        name: Some("none".to_owned()),
+        namespace: Some("default".to_owned()),
+        ..ServiceReference::default()
+    };
+    let spec = APIServiceSpec {
+        group: Some("route.openshift.io".to_owned()),
+        version: Some("v1".to_owned()),
+        group_priority_minimum: 1000,
+        version_priority: 1,
+        insecure_skip_tls_verify: Some(true),
+        service: Some(service),
+        ..APIServiceSpec::default()
+    };
+    let metadata = ObjectMeta { name: Some("v1.route.openshift.io".to_owned()), ..ObjectMeta::default() };
+    let broken = APIService { metadata, spec: Some(spec), status: None };
+    let services: Api<APIService> = Api::all(client.clone());
+    services.create(&PostParams::default(), &broken).await.unwrap();
+    // Its state is read, not the API itself: the client would repeat that request for minutes.
+    eventually("Routes are not available", async || {
+        let conditions = services.get("v1.route.openshift.io").await.unwrap().status?.conditions?;
+        conditions.iter().any(|is| is.type_ == "Available" && is.status == "False").then_some(())
+    })
+    .await;
 }
 
 async fn lease_holder(client: &Client, lease: &str) -> Option<String> {
@@ -119,8 +148,11 @@ async fn missing_custom_resources_and_a_lost_api_server_are_said_and_waited_for(
     operator.answers("/ready", 503, "MuttPipeline of mutt.dev/v1alpha1 is not installed").await;
     operator.answers("/live", 200, "alive").await;
     assert_eq!(lease_holder(&client, "mutt-operator").await, None);
+    // An optional API whose server is away holds nothing up, and does not hide the others.
+    break_routes(&client).await;
     install(&client).await;
     operator.leads().await;
+    operator.logs("route: false").await;
     operator.answers("/ready", 200, "ready").await;
 
     // It stops writing before the Lease could lapse, and comes back by itself.
