@@ -2,6 +2,7 @@
 //! apply, status), two are pure.
 
 pub mod apply;
+mod ask;
 pub mod build;
 pub mod error;
 pub mod fetch;

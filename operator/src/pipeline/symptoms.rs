@@ -1,37 +1,28 @@
 //! Why pods do not get ready, in words: looked up only while something does not run.
 
-use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use futures_util::future::join_all;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, body::Bytes};
-use hyper_util::rt::TokioIo;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         batch::v1::Job,
         core::v1::{ContainerStateTerminated, ContainerStatus, Pod},
     },
-    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kube::{
     Api, Client, ResourceExt,
     api::ListParams,
     core::{DynamicObject, Selector},
 };
-use serde_json::Value;
-use tokio::net::TcpStream;
 
-use super::{apply::Present, fetch::is_complete, kinds::ChildKind};
+use super::{apply::Present, ask::ask, fetch::is_complete, kinds::ChildKind};
 
 /// Pods of one workload that are looked at: the tenth says nothing that the first nine have not.
 const PODS_MAX: usize = 10;
 /// Pods that these are chosen from.
 const LISTED_MAX: u32 = 200;
-/// Bound of the question to a pod.
-const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bound of its answer.
-const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// A message may be the end of a log; a condition is no place for more.
 const WORDS_MAX: usize = 400;
 
@@ -167,62 +158,9 @@ fn words_of_end(ended: &ContainerStateTerminated) -> String {
     format!("{reason}ended with code {}{last}", ended.exit_code)
 }
 
-/// What a pod that runs and is not ready says of itself, by its readiness probe.
-async fn ask(pods: &[Pod]) -> Option<String> {
-    let unready = pods.iter().find(|pod| is_running(pod) && !is_ready(pod))?;
-    let name = unready.metadata.name.as_deref().unwrap_or_default();
-    let (address, path) = probe_of(unready)?;
-    let answer = tokio::time::timeout(ASK_TIMEOUT, get(&address, &path)).await.ok()??;
-    let error = serde_json::from_slice::<Value>(&answer).ok()?["error"].as_str()?.to_owned();
-    Some(format!("pod {name} is not ready: {error}"))
-}
-
-fn is_running(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_none()
-        && pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Running"))
-}
-
-fn is_ready(pod: &Pod) -> bool {
+pub(super) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-/// Address and path of the readiness probe, if it is plain HTTP.
-fn probe_of(pod: &Pod) -> Option<(String, String)> {
-    let ip = pod.status.as_ref()?.pod_ip.clone()?;
-    let container = pod.spec.as_ref()?.containers.first()?;
-    let probe = container.readiness_probe.as_ref()?.http_get.as_ref()?;
-    if probe.scheme.as_deref().is_some_and(|scheme| scheme != "HTTP") {
-        return None;
-    }
-    let port = match &probe.port {
-        IntOrString::Int(port) => *port,
-        IntOrString::String(name) => {
-            container.ports.iter().flatten().find(|port| port.name.as_ref() == Some(name))?.container_port
-        }
-    };
-    let host = if ip.contains(':') { format!("[{ip}]") } else { ip };
-    Some((format!("{host}:{port}"), probe.path.clone().unwrap_or_else(|| "/".to_owned())))
-}
-
-async fn get(address: &str, path: &str) -> Option<Bytes> {
-    let stream = TcpStream::connect(address).await.ok()?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
-    let request = Request::get(path).header("host", address).body(Empty::<Bytes>::new()).ok()?;
-    let answer = async {
-        let response = sender.send_request(request).await.ok()?;
-        Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-            .collect()
-            .await
-            .ok()
-            .map(http_body_util::Collected::to_bytes)
-    };
-    tokio::select! {
-        biased;
-        answer = answer => answer,
-        // Driven until the answer is there; if it ends before, there is none.
-        _ = connection => None,
-    }
 }
 
 fn shortened(words: &str) -> String {
@@ -236,7 +174,7 @@ fn shortened(words: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -311,30 +249,5 @@ mod tests {
         let names: Vec<_> = telling(pods).iter().map(ResourceExt::name_any).collect();
         assert_eq!(names.len(), PODS_MAX);
         assert_eq!(names[..3], ["core-alerter-25", "core-alerter-20", "core-alerter-29"]);
-    }
-
-    #[tokio::test]
-    async fn a_pod_that_is_not_ready_is_asked_why() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let router = axum::Router::new().route(
-            "/ready",
-            axum::routing::get(async || {
-                (
-                    axum::http::StatusCode::SERVICE_UNAVAILABLE,
-                    r#"{"status": "not ready", "error": "postgres: no route"}"#,
-                )
-            }),
-        );
-        let server = tokio::spawn(async move { axum::serve(listener, router).await });
-        let pod: Pod = serde_json::from_value(json!({
-            "metadata": {"name": "p"},
-            "spec": {"containers": [{"name": "mutt", "ports": [{"name": "health", "containerPort": port}],
-                "readinessProbe": {"httpGet": {"path": "/ready", "port": "health"}}}]},
-            "status": {"phase": "Running", "podIP": "127.0.0.1"},
-        }))
-        .unwrap();
-        assert_eq!(ask(&[pod]).await.as_deref(), Some("pod p is not ready: postgres: no route"));
-        server.abort();
     }
 }
