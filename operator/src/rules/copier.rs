@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use mutt_rules::{Object, Rule, parse_documents};
 use tokio::sync::{Notify, watch};
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::copy::{Shard, content_hash, shards};
 use super::index::PipelineSet;
 use super::record::{FIELD_MANAGER, Owner, RULES_OF};
+use super::redis::Trouble;
 
 /// Pause after the last change: who applies a thousand rules gets one copy.
 const QUIET: Duration = Duration::from_secs(10);
@@ -26,13 +27,21 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 const CONTENT_HASH: &str = "mutt.dev/content-hash";
 const COMPONENT: &str = "rules-copy";
 
-/// ConfigMaps as seen or written last: resourceVersion by name.
+/// ConfigMaps as seen or written last: resourceVersion by name; and what keeps one from being written.
 #[derive(Debug, Default)]
-struct Versions(Mutex<HashMap<String, String>>);
+struct Versions(Mutex<HashMap<String, String>>, Mutex<Option<Trouble>>);
 
 impl Versions {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, trouble: Option<Trouble>) {
+        *self.trouble() = trouble;
     }
 }
 
@@ -52,7 +61,23 @@ pub(super) struct CopierHandle {
     seen: Arc<Versions>,
 }
 
+/// Why the copy cannot be written.
+#[derive(Debug, thiserror::Error)]
+enum CopyError {
+    #[error(
+        "the ConfigMap {0} exists and is not the operator's; delete or rename it: the readable copy of the rules goes there"
+    )]
+    Foreign(String),
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+}
+
 impl CopierHandle {
+    /// What needs a person.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.seen.trouble().clone()
+    }
+
     /// A ConfigMap was seen with this resourceVersion, or is gone.
     pub(super) fn seen(&self, name: &str, resource_version: Option<&str>) {
         if self.seen.lock().get(name).is_some_and(|known| Some(known.as_str()) != resource_version) {
@@ -77,7 +102,7 @@ impl Copier {
     /// Runs until it is dropped.
     pub(super) async fn run(mut self) -> Infallible {
         let mut pause = RETRY.0;
-        loop {
+        'sets: loop {
             tokio::select! {
                 changed = self.sets.changed() => match changed {
                     Ok(()) => self.quiet().await,
@@ -87,14 +112,18 @@ impl Copier {
             }
             let Some(set) = self.sets.borrow_and_update().clone() else { continue };
             while let Err(error) = self.write(&set).await {
+                // Anything else passes by itself.
+                let trouble = matches!(error, CopyError::Foreign(_)).then(|| Trouble::Cluster(error.to_string()));
+                self.seen.say(trouble);
                 tracing::warn!(%error, pipeline = %self.owner.key, "the readable copy of the rules cannot be written");
                 // A newer set is written after this pause, too.
                 sleep(pause).await;
                 pause = (pause * 2).min(RETRY.1);
                 if self.sets.has_changed().unwrap_or(false) {
-                    break;
+                    continue 'sets;
                 }
             }
+            self.seen.say(None);
             pause = RETRY.0;
         }
     }
@@ -110,7 +139,7 @@ impl Copier {
     }
 
     /// Creates and updates first and deletes what is too many last: each rule is in some shard at any time.
-    async fn write(&self, set: &PipelineSet) -> Result<(), kube::Error> {
+    async fn write(&self, set: &PipelineSet) -> Result<(), CopyError> {
         let mut there = self.there().await?;
         let prefix = format!("{}-rules-", self.owner.key.name);
         let numbered = |name: &String| name.strip_prefix(&prefix)?.parse::<usize>().ok();
@@ -122,10 +151,11 @@ impl Copier {
         wanted.sort_by_key(|(name, _)| there.contains_key(name));
         for (name, shard) in wanted {
             let hash = content_hash(&shard);
+            let is_there = there.contains_key(&name);
             let right = there.remove(&name).filter(|known| self.is_right(&name, known, &hash));
             let version = match right {
                 Some(known) => known.resource_version,
-                None => self.apply(&name, shard, hash).await?,
+                None => self.apply(&name, shard, hash, is_there).await?,
             };
             self.note(name, version);
         }
@@ -164,12 +194,24 @@ impl Copier {
         self.seen.lock().insert(name, version);
     }
 
-    async fn apply(&self, name: &str, shard: Shard, hash: String) -> Result<String, kube::Error> {
+    /// One that does not carry our labels is somebody else's, or was stripped of them: only the latter is taken back.
+    async fn apply(&self, name: &str, shard: Shard, hash: String, is_there: bool) -> Result<String, CopyError> {
         let mut metadata = self.owner.metadata(name.to_owned(), COMPONENT);
         metadata.annotations = Some(BTreeMap::from([(CONTENT_HASH.to_owned(), hash)]));
         let object = ConfigMap { metadata, data: Some(shard), ..ConfigMap::default() };
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let written = self.api.patch(name, &parameters, &Patch::Apply(&object)).await?;
+        let found = if is_there { None } else { self.api.get_metadata_opt(name).await? };
+        let written = match found {
+            Some(found) if !self.owner.may_take(&found.metadata) => return Err(CopyError::Foreign(name.to_owned())),
+            // Fails where somebody else is faster.
+            None if !is_there => {
+                let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+                self.api.create(&parameters, &object).await?
+            }
+            Some(_) | None => {
+                let parameters = PatchParams::apply(FIELD_MANAGER).force();
+                self.api.patch(name, &parameters, &Patch::Apply(&object)).await?
+            }
+        };
         Ok(written.resource_version().unwrap_or_default())
     }
 }

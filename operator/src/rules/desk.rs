@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::repeats::Repeats;
 use super::watch::version_of;
 
 /// Writes at the same time: enough for 1,000 rules within a second or two, and no burden for an API server.
@@ -43,6 +44,7 @@ pub(super) struct Desk {
     writing: BTreeSet<String>,
     writes: JoinSet<(String, String, Result<AlertRule, kube::Error>)>,
     failures: HashMap<String, u32>,
+    repeats: Repeats,
 }
 
 impl Desk {
@@ -89,8 +91,12 @@ impl Desk {
         Some(name)
     }
 
-    /// Begins a write. The UID keeps it away from another object of the same name.
+    /// Begins a write, unless the same was written just before: then it is looked at again after a pause. The UID keeps it
+    /// away from another object of the same name.
     pub(super) fn write(&mut self, client: &Client, name: &str, uid: &str, status: &AlertRuleStatus) {
+        if let Some(at) = self.repeats.not_before(name, uid, status, Instant::now()) {
+            return self.look_at(name, at);
+        }
         let (namespace, own_name) = name.split_once('/').unwrap_or(("", name));
         let api: Api<AlertRule> = Api::namespaced(client.clone(), namespace);
         let patch = json!({
@@ -142,9 +148,10 @@ impl Desk {
     }
 
     fn failed(&mut self, name: &str, error: &kube::Error) {
-        // Gone, or another object of that name: the watch tells.
+        // Gone, or another object of that name: the watch tells, perhaps before this answer came.
         if matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409)) {
             self.failures.remove(name);
+            self.look_at(name, Instant::now() + RETRY.0);
             return;
         }
         let failures = self.failures.entry(name.to_owned()).or_default();
@@ -158,6 +165,7 @@ impl Desk {
     pub(super) fn forget(&mut self, name: &str) {
         self.due.remove(name);
         self.failures.remove(name);
+        self.repeats.forget(name);
     }
 
     /// Whether a rule's status is being written.

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant as StdInstant};
 
 use mutt_crds::PipelineBinding;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::Error;
@@ -42,8 +41,7 @@ pub(super) struct Hub {
     pipelines: BTreeMap<PipelineKey, Standing>,
     /// When a rule or its place last changed.
     changed: HashMap<String, StdInstant>,
-    /// Events on their way; they end with the hub, as all that writes.
-    events: JoinSet<()>,
+    events: tell::Events,
     unsynced: usize,
     /// Whether all that there was at the beginning was acted upon.
     has_acted: bool,
@@ -61,7 +59,7 @@ impl Hub {
             desk: Desk::default(),
             pipelines: BTreeMap::new(),
             changed: HashMap::new(),
-            events: JoinSet::new(),
+            events: tell::Events::default(),
             unsynced,
             has_acted: false,
             quiet: None,
@@ -94,7 +92,7 @@ impl Hub {
                 }
                 written = self.desk.ended() => self.written(written),
                 () = at(look_at) => self.desk.take_due(Instant::now()),
-                Some(_) = self.events.join_next() => {}
+                Some(()) = self.events.ended() => {}
             }
         }
     }

@@ -34,6 +34,8 @@ pub(super) struct RuleObject {
     pub(super) status: AlertRuleStatus,
     /// `metadata.resourceVersion` as a number; a later one is greater.
     pub(super) version: u64,
+    /// Whether it comes from a list, not from an event.
+    pub(super) is_listed: bool,
 }
 
 /// What counts here of a MuttPipeline.
@@ -168,9 +170,11 @@ impl Index {
         if entry.object.generation != object.generation {
             self.touched_rules.insert(name.clone());
         }
-        // An event may be older than the answer to our own write.
-        let known = entry.object.version.max(object.version);
-        if object.version < entry.object.version {
+        // An event may be older than the answer to our own write; what is listed anew counts as it is, since after etcd was
+        // restored from a backup versions begin again below.
+        let is_older = !object.is_listed && object.version < entry.object.version;
+        let known = if is_older { entry.object.version } else { object.version };
+        if is_older {
             object.status = std::mem::take(&mut entry.object.status);
         } else if entry.object.status != object.status {
             self.restated.insert(name.clone());
@@ -375,7 +379,7 @@ impl Index {
 
     /// The status of a rule was written; `version` is the object's since then.
     pub(super) fn set_status(&mut self, name: &str, uid: &str, status: AlertRuleStatus, version: u64) {
-        let same = |entry: &&mut Entry| entry.object.uid == uid && entry.object.version <= version;
+        let same = |entry: &&mut Entry| entry.object.uid == uid;
         if let Some(entry) = self.rules.get_mut(name).filter(same) {
             (entry.object.status, entry.object.version) = (status, version);
         }

@@ -35,6 +35,7 @@ fn rule(name: &str, rule_labels: &[(&str, &str)], spec: AlertRuleSpec) -> RuleOb
         spec: Ok(Arc::new(spec)),
         status: AlertRuleStatus::default(),
         version: 1,
+        is_listed: false,
     }
 }
 
@@ -266,4 +267,24 @@ fn of_pipelines_with_the_same_keys_only_the_oldest_is_served_and_a_bad_selector_
     // Another object has no last good selector: nothing is published rather than an empty set.
     index.apply_pipeline(bad("ns/b-younger", "another"));
     assert_eq!(withheld(&turn(&mut index).1, "ns/b-younger"), Some(error));
+}
+
+#[test]
+fn after_a_restore_of_etcd_versions_begin_again_below_and_still_count() {
+    let mut index = Index::default();
+    let seen = |version: u64, generation: i64, is_listed: bool| {
+        let status = AlertRuleStatus { observed_generation: Some(generation), ..AlertRuleStatus::default() };
+        RuleObject { status, version, is_listed, ..rule("ns/a", &[], spec("x")) }
+    };
+    let known = |index: &Index| index.rule("ns/a").unwrap().object.status.observed_generation;
+    index.apply_rule(seen(900, 1, true));
+    let status = AlertRuleStatus { observed_generation: Some(2), ..AlertRuleStatus::default() };
+    index.set_status("ns/a", "uid of ns/a", status.clone(), 910);
+    index.apply_rule(seen(905, 1, false));
+    assert_eq!(known(&index), Some(2), "an event from before our write");
+    index.apply_rule(seen(40, 1, true));
+    assert_eq!(known(&index), Some(1), "the list is what there is");
+    index.set_status("ns/a", "uid of ns/a", status, 41);
+    index.apply_rule(seen(42, 3, false));
+    assert_eq!(known(&index), Some(3));
 }

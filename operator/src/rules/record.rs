@@ -114,6 +114,11 @@ impl Record {
         }
     }
 
+    /// Whether it is being deleted.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.metadata.deletion_timestamp.is_some())
+    }
+
     /// The version that was read or written last; none where it does not exist.
     pub(super) fn resource_version(&self) -> Option<&str> {
         self.seen.as_ref()?.metadata.resource_version.as_deref()

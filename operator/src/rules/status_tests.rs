@@ -24,6 +24,7 @@ fn object(enabled: bool) -> RuleObject {
         spec: Ok(Arc::new(serde_json::from_value(spec).unwrap())),
         status: AlertRuleStatus::default(),
         version: 1,
+        is_listed: false,
     }
 }
 

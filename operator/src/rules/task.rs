@@ -21,6 +21,7 @@ use super::publish::{Step, next_step};
 use super::record::{Owner, Record, RecordError};
 use super::redis::{Connection, Login, Trouble, login};
 use super::report::{Found, Known, Report, SeenConfigMap};
+use super::retry::Retry;
 use crate::runtime::Context;
 use crate::runtime::metrics::Outcome;
 
@@ -28,8 +29,6 @@ use crate::runtime::metrics::Outcome;
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
 /// How often Secrets are read again and queues are measured.
 const REFRESH_EVERY: Duration = Duration::from_secs(30);
-/// First and longest pause after something in Kubernetes was not as it should be.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// How soon Secrets are read again while Redis does not answer as it should.
 const RETRY_LOGIN: Duration = Duration::from_secs(5);
 /// Tries to publish within one pass; each needs a writer that was faster.
@@ -70,13 +69,6 @@ struct Ready {
     set: Arc<PipelineSet>,
     /// Its document, until it is published.
     text: Option<String>,
-}
-
-/// Growing pauses after troubles in Kubernetes.
-#[derive(Default)]
-struct Retry {
-    failures: u32,
-    not_before: Option<(Instant, Trouble)>,
 }
 
 impl Task {
@@ -175,8 +167,8 @@ impl Task {
     async fn pass(&mut self, set: &Arc<PipelineSet>) -> (Result<Served, Trouble>, Vec<Found>) {
         let now = Instant::now();
         let mut found = Vec::new();
-        if let Some((_, trouble)) = self.retry.not_before.as_ref().filter(|(until, _)| now < *until) {
-            return (Err(trouble.clone()), found);
+        if let Some(trouble) = self.retry.waits(now) {
+            return (Err(trouble), found);
         }
         let is_refresh = now >= self.refresh_at;
         if is_refresh {
@@ -286,7 +278,18 @@ impl Task {
                 Published::Outdated(held) => tracing::info!(pipeline = %self.owner.key, number, held, "redis is ahead"),
             }
         }
-        Err(Trouble::Cluster("somebody else publishes rules for this pipeline at the same time".to_owned()))
+        Err(self.outrun().await)
+    }
+
+    /// Why no try to publish came to its end.
+    async fn outrun(&self) -> Trouble {
+        match Record::read(&self.client, &self.owner).await {
+            Ok(record) if record.is_leaving() => {
+                Trouble::Cluster(format!("the ConfigMap {} is being deleted", record.name()))
+            }
+            Ok(_) => Trouble::Cluster("somebody else publishes rules for this pipeline at the same time".to_owned()),
+            Err(error) => cluster(error),
+        }
     }
 
     async fn read(&self, connection: &Connection, revision: &str) -> Result<Served, Trouble> {
@@ -342,7 +345,8 @@ impl Task {
         let report = match (outcome, &self.told) {
             (Ok(served), _) => {
                 let in_trouble = !is_published && self.login_trouble.is_some();
-                Report::of(&self.owner, &known, &served, in_trouble, self.login_trouble.clone())
+                let trouble = self.login_trouble.clone().or_else(|| self.copier.trouble());
+                Report::of(&self.owner, &known, &served, in_trouble, trouble)
             }
             // What was heard last; Redis does not say more.
             (Err(trouble), Some(told)) => Report {
@@ -363,14 +367,6 @@ impl Task {
     fn is_published(&self) -> bool {
         let version = self.sets.borrow().version;
         self.served.as_ref().is_some_and(|(revision, _)| self.published.get(revision) == Some(&version))
-    }
-}
-
-impl Retry {
-    fn failed(&mut self, trouble: Trouble) {
-        let pause = RETRY.0.saturating_mul(1 << self.failures.min(8)).min(RETRY.1);
-        self.failures += 1;
-        self.not_before = Some((Instant::now() + pause.mul_f64(0.75 + 0.25 * fastrand::f64()), trouble));
     }
 }
 

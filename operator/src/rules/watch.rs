@@ -45,6 +45,15 @@ pub(super) enum Change {
     Synced,
 }
 
+impl Change {
+    fn listed(mut self) -> Self {
+        if let Self::Rule(rule) = &mut self {
+            rule.is_listed = true;
+        }
+        self
+    }
+}
+
 /// The watches.
 pub(super) struct Watches {
     changes: mpsc::Sender<Change>,
@@ -122,7 +131,7 @@ async fn follow<K: Resource<DynamicType = ()>>(
             Ok(Event::InitApply(object)) => {
                 listed.insert(name_of(&object));
                 known.insert(name_of(&object));
-                told.extend(seen(object));
+                told.extend(seen(object).map(Change::listed));
             }
             Ok(Event::InitDone) => {
                 let vanished = known.difference(&listed).map(|name| gone(name));
@@ -171,7 +180,7 @@ fn rule(object: DeserializeGuard<AlertRule>) -> Option<Change> {
         Ok(rule) => (Ok(Arc::new(rule.spec)), rule.status.unwrap_or_default()),
         Err(invalid) => (Err(invalid.error), mutt_crds::AlertRuleStatus::default()),
     };
-    Some(Change::Rule(Box::new(RuleObject { name, uid, generation, labels, spec, status, version })))
+    Some(Change::Rule(Box::new(RuleObject { name, uid, generation, labels, spec, status, version, is_listed: false })))
 }
 
 /// A resourceVersion as a number: the API promises that a later one is greater.

@@ -57,3 +57,25 @@ async fn the_readable_copy_is_the_rule_set_that_is_served_and_comes_back_when_de
     as_served().await;
     site.stop().await;
 }
+
+#[tokio::test]
+async fn a_config_map_of_somebody_else_in_the_way_of_the_copy_is_left_alone_and_told() {
+    let mut site = Site::new("foreign").await;
+    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "core-rules-0"},
+                        "data": {"rules.yaml": "theirs"}});
+    let (parameters, patch) = (kube::api::PatchParams::apply("somebody"), kube::api::Patch::Apply(theirs));
+    let before = site.config_maps().patch("core-rules-0", &parameters, &patch).await.unwrap();
+    site.start();
+    site.pipeline("core", json!({})).await;
+    site.rule("one", json!({}), "down").await;
+    site.until_served(&["one:down"]).await;
+    let is_told = |state: &mutt_operator::rules::RulesState| {
+        state.cluster_error.as_ref().is_some_and(|error| error.contains("core-rules-0"))
+    };
+    site.board("core", "it is in the way", is_told).await;
+    assert_eq!(site.config_maps().get("core-rules-0").await.unwrap(), before);
+    site.config_maps().delete("core-rules-0", &DeleteParams::default()).await.unwrap();
+    site.board("core", "nothing is in the way", |state| state.cluster_error.is_none()).await;
+    assert!(copied(&site).await.unwrap().rules().iter().any(|rule| rule.name.ends_with("/one")));
+    site.stop().await;
+}
