@@ -19,7 +19,7 @@ static ALIVE: Script = Script::new(include_str!("lua/alive.lua"));
 /// # Errors
 /// Those of a command.
 pub async fn beat(redis: &Redis, keys: &Keys, role: Role, worker: &WorkerId, value: &str) -> Result<(), RedisError> {
-    let mut call = HEARTBEAT.call(&[&keys.heartbeat(role, worker), keys.workers(role)]);
+    let mut call = HEARTBEAT.call(&[&keys.heartbeat(role, worker), keys.workers(role), &keys.rules_ack]);
     call.arg(worker.as_str()).arg(HEARTBEAT_TTL_S).arg(value);
     redis.run(&call).await.map(drop)
 }

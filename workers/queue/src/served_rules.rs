@@ -84,20 +84,10 @@ impl Served {
             &keys.workers_alerter,
             &keys.rules_ack,
         ]);
-        let (sequence, current, holds_bundle, alive, mut said): (
-            u64,
-            String,
-            bool,
-            Vec<String>,
-            BTreeMap<String, String>,
-        ) = redis.run_as(&call).await?;
-        let acks = alive
-            .iter()
-            .filter_map(|worker| {
-                let (worker, text) = said.remove_entry(worker)?;
-                Some((worker, serde_json::from_str(&text).ok()?))
-            })
-            .collect();
+        let (sequence, current, holds_bundle, alive, said): (u64, String, bool, Vec<String>, Vec<String>) =
+            redis.run_as(&call).await?;
+        let ack = |(worker, text): (&String, &String)| Some((worker.clone(), serde_json::from_str(text).ok()?));
+        let acks = alive.iter().zip(&said).filter_map(ack).collect();
         Ok(Self { sequence, revision: named(current), holds_bundle, alive, acks })
     }
 

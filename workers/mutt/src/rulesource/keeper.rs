@@ -119,6 +119,8 @@ impl<E: KeeperEvents> Keeper<E> {
     }
 
     async fn look(&self, memory: &mut Memory, all: bool) {
+        // A worker that stood still for a while may have been taken for dead, and what it said removed.
+        memory.acknowledged &= !all;
         let named = match served_rules::current(&self.redis, &self.keys).await {
             Ok(Some(revision)) => Named::Revision(revision),
             Ok(None) => Named::Nothing,

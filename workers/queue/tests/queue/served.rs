@@ -60,3 +60,27 @@ async fn only_live_workers_count_and_who_said_nothing_lags() {
     served_rules::forget(&p.redis, &p.keys, &new).await.unwrap();
     assert_eq!(Served::read(&p.redis, &p.keys, "r2").await.unwrap().acks_of("r2").laggards, ["new"]);
 }
+
+#[tokio::test]
+async fn what_a_dead_worker_said_goes_with_it() {
+    let p = Pipeline::fresh().await;
+    let [dead, live] = ["dead", "live"].map(WorkerId::named);
+    for worker in [&dead, &live] {
+        heartbeat::beat(&p.redis, &p.keys, Role::Alerter, worker, "up").await.unwrap();
+        let ack = Ack { revision: "r1".into(), rules: 3, errors: vec![] };
+        served_rules::acknowledge(&p.redis, &p.keys, worker, &ack).await.unwrap();
+    }
+    let said = async || -> Vec<String> {
+        let mut said: Vec<String> = p.redis.query(redis_cmd(&["HKEYS", &p.keys.rules_ack])).await.unwrap();
+        said.sort();
+        said
+    };
+    heartbeat::beat(&p.redis, &p.keys, Role::Alerter, &live, "up").await.unwrap();
+    assert_eq!(said().await, ["dead", "live"]);
+    // Its heartbeat lapsed in the first second of the epoch.
+    p.redis.query::<i64>(redis_cmd(&["ZADD", &p.keys.workers_alerter, "1", "dead"])).await.unwrap();
+    heartbeat::beat(&p.redis, &p.keys, Role::Alerter, &live, "up").await.unwrap();
+    assert_eq!(said().await, ["live"]);
+    let served = Served::read(&p.redis, &p.keys, "r1").await.unwrap();
+    assert_eq!((served.alive, served.acks.len()), (vec!["live".to_owned()], 1));
+}
