@@ -46,6 +46,7 @@ pub async fn fetch(this: &Pipelines, pipeline: &MuttPipeline) -> Surroundings {
         completed_jobs: jobs.filter(|(_, job)| is_complete(job)).map(|(_, job)| job.name_any()).collect(),
         served: this.context.apis.served(),
         worker_image: this.context.args.worker_image.clone(),
+        operator_namespace: this.context.args.pod_namespace.clone(),
     };
     Surroundings { fetched, rules: this.context.rules.get(&namespace, &pipeline.name_any(), &uid), errors }
 }

@@ -1,12 +1,27 @@
 //! Ways in from outside, and what Prometheus gets, as far as the cluster serves it.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::{api::networking::v1::NetworkPolicyPeer, apimachinery::pkg::apis::meta::v1::LabelSelector};
 use mutt_crds::{
     MuttPipelineSpec,
-    pipeline::{MonitorSpec, RouteSpec, RouteTermination},
+    pipeline::{MonitorSpec, NetworkPolicySpec, RouteSpec, RouteTermination},
 };
 
 use super::{Exposure, Reason, problem::Problems};
 use crate::runtime::discovery::Served;
+
+/// Who may scrape may ask for the health, and so may the operator, which tells why a pod is not ready.
+pub(super) fn network_policy(spec: &MuttPipelineSpec, operator_namespace: Option<&str>) -> Option<NetworkPolicySpec> {
+    let mut policy = spec.network_policy.clone()?;
+    // No scrapers: everybody may.
+    if let Some(namespace) = operator_namespace.filter(|_| !policy.scrapers.is_empty()) {
+        let name = BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())]);
+        let selector = LabelSelector { match_labels: Some(name), match_expressions: None };
+        policy.scrapers.push(NetworkPolicyPeer { namespace_selector: Some(selector), ..NetworkPolicyPeer::default() });
+    }
+    Some(policy)
+}
 
 /// Ingress, Routes or neither.
 pub(super) fn exposure(spec: &MuttPipelineSpec, served: Served, problems: &mut Problems) -> Exposure {

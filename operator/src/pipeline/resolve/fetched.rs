@@ -17,6 +17,8 @@ pub struct Fetched {
     pub served: Served,
     /// Image of pipelines without `spec.image` (`--worker-image`).
     pub worker_image: String,
+    /// Where the operator runs, if it is known: it asks pods that are not ready why.
+    pub operator_namespace: Option<String>,
 }
 
 /// Names of the Secrets, in the pipeline's namespace, whose keys resolve looks at.

@@ -70,7 +70,7 @@ pub fn resolve(pipeline: &MuttPipeline, fetched: &Fetched) -> Result<Resolved, R
         }),
         service_monitor: exposure::service_monitor(spec, fetched.served, found),
         prometheus_rule: exposure::prometheus_rule(spec, fetched.served, found),
-        network_policy: spec.network_policy.clone(),
+        network_policy: exposure::network_policy(spec, fetched.operator_namespace.as_deref()),
         log_level: spec.log_level.clone(),
         paused: spec.paused,
         completed_jobs: fetched.completed_jobs.clone(),

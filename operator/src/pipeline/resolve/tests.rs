@@ -185,3 +185,14 @@ fn a_user_named_by_the_secret_is_seen() {
     fetched.secrets.get_mut("mutt-postgres").unwrap().insert("DB_USER".to_owned());
     assert!(resolve(&pipeline, &fetched).unwrap().database_user_in_secret);
 }
+
+#[test]
+fn the_operator_may_ask_where_scrapers_are_named() {
+    let scrapers = |lines: &str| {
+        let pipeline = pipeline(lines);
+        let fetched = Fetched { operator_namespace: Some("mutt-system".to_owned()), ..everything(&pipeline) };
+        resolve(&pipeline, &fetched).unwrap().network_policy.unwrap().scrapers.len()
+    };
+    assert_eq!(scrapers("{networkPolicy: {}}"), 0, "everybody may");
+    assert_eq!(scrapers("{networkPolicy: {scrapers: [{podSelector: {}}]}}"), 2);
+}
