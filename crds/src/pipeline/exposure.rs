@@ -110,7 +110,7 @@ pub struct NetworkPolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub clients: Vec<NetworkPolicyPeer>,
-    /// Who may read metrics and health. Default: everyone. Example: `[{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]`.
+    /// Who may read metrics and health, beside the operator, which asks pods why they are not ready. Default: everyone. Example: `[{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub scrapers: Vec<NetworkPolicyPeer>,
