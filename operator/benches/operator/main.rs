@@ -7,6 +7,8 @@
     reason = "a measurement that cannot be taken ends the run"
 )]
 
+#[path = "../../tests/api/mod.rs"]
+mod api;
 mod measure;
 mod process;
 mod report;

@@ -5,19 +5,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        batch::v1::Job,
-        core::v1::{Namespace, Secret},
-    },
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{Namespace, Secret},
 };
 use kube::{
-    Api, Client, Config, Resource, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
-    config::{KubeConfigOptions, Kubeconfig},
-    runtime::{conditions::is_crd_established, wait::await_condition},
 };
 use mutt_cluster::ControlPlane;
 use mutt_crds::MuttPipeline;
@@ -26,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
+    api,
     process::{Process, operator},
     rules::Rules,
 };
@@ -47,7 +43,7 @@ impl Stage {
         let cluster = ControlPlane::start().await.unwrap();
         let redis = RedisServer::start().await.unwrap();
         let postgres = PostgresServer::start().await.unwrap();
-        let client = client(cluster.kubeconfig()).await;
+        let client = Client::try_from(api::config(cluster.kubeconfig(), None).await).unwrap();
         install(&client).await;
         let rules = Rules::watch(client.clone());
         let mut stage = Self { operator: None, rules, client, alerters: Vec::new(), redis, postgres, cluster };
@@ -184,21 +180,10 @@ fn mutt(arguments: &[&str], environment: &[(&str, String)]) -> Command {
     command
 }
 
-async fn client(kubeconfig: &Path) -> Client {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    Client::try_from(config).unwrap()
-}
-
 /// Custom resources, namespace and Secret.
 async fn install(client: &Client) {
     let parameters = PatchParams::apply("bench").force();
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in mutt_crds::definition::typed().unwrap() {
-        let name = definition.name_any();
-        definitions.patch(&name, &parameters, &Patch::Apply(definition)).await.unwrap();
-        await_condition(definitions.clone(), &name, is_crd_established()).await.unwrap();
-    }
+    api::install(client).await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bench"}});
     Api::<Namespace>::all(client.clone()).patch("bench", &parameters, &Patch::Apply(namespace)).await.unwrap();
     let secret = json!({

@@ -13,7 +13,10 @@ use mutt_crds::MuttPipeline;
 use mutt_operator::pipeline::kinds::ChildKind;
 use serde_json::json;
 
-use super::harness::{Operator, Site, admin, eventually, install, install_one, spec};
+use super::{
+    api::{install, install_one},
+    harness::{Operator, Site, admin, eventually, spec},
+};
 
 /// Route, ServiceMonitor and PrometheusRule as far as the API server needs to know them.
 pub(crate) async fn install_foreign_kinds(client: &Client) {

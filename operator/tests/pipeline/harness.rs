@@ -2,23 +2,18 @@
 
 use std::{fmt::Debug, path::Path, sync::Arc, time::Duration};
 
-use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        batch::v1::Job,
-        core::v1::{Namespace, Secret},
-    },
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{Namespace, Secret},
 };
 use kube::{
-    Api, Client, Config, Resource, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
     client::ClientBuilder,
-    config::{KubeConfigOptions, Kubeconfig},
-    runtime::{conditions::is_crd_established, wait::await_condition},
 };
 use mutt_cluster::ControlPlane;
-use mutt_crds::{MuttPipeline, definition};
+use mutt_crds::MuttPipeline;
 use mutt_operator::{
     pipeline::{self, kinds::ChildKind},
     rules::{PipelineKey, RulesState},
@@ -28,6 +23,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::{sync::OnceCell, task::JoinHandle};
 use tower::util::MapRequestLayer;
+
+use super::api::{config, install};
 
 /// Bound of everything that a test waits for: the machine may be busy with other tests.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -64,10 +61,7 @@ pub(crate) fn spec(key_prefix: &str) -> Value {
 
 /// A client as a kubeconfig says; what it writes is counted.
 pub(crate) async fn client(kubeconfig: &Path, metrics: Arc<Metrics>) -> Client {
-    // A second installation is a no-op.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let config = config(kubeconfig, None).await;
     let counted = MapRequestLayer::new(move |request| {
         metrics.sent(&request);
         request
@@ -78,20 +72,6 @@ pub(crate) async fn client(kubeconfig: &Path, metrics: Arc<Metrics>) -> Client {
 /// An administrator's client.
 pub(crate) async fn admin(cluster: &ControlPlane) -> Client {
     client(cluster.kubeconfig(), Arc::new(Metrics::new().unwrap())).await
-}
-
-/// Installs both definitions of the project, and waits until they are served.
-pub(crate) async fn install(client: &Client) {
-    for definition in definition::typed().unwrap() {
-        install_one(client, &definition).await;
-    }
-}
-
-pub(crate) async fn install_one(client: &Client, definition: &CustomResourceDefinition) {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let name = definition.name_any();
-    api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(definition)).await.unwrap();
-    tokio::time::timeout(LIMIT, await_condition(api, &name, is_crd_established())).await.unwrap().unwrap();
 }
 
 /// The shared control plane with the definitions installed.

@@ -12,7 +12,10 @@ use mutt_crds::{MuttPipeline, definition};
 use mutt_operator::pipeline::kinds::ChildKind;
 use serde_json::json;
 
-use super::harness::{Operator, Site, admin, eventually, install, install_one, shared, spec};
+use super::{
+    api::{install, install_one},
+    harness::{Operator, Site, admin, eventually, shared, spec},
+};
 
 #[tokio::test]
 async fn a_new_pipeline_says_at_once_that_it_is_looked_at_and_in_the_end_that_it_runs() {

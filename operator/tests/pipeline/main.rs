@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod admission;
+#[path = "../api/mod.rs"]
+mod api;
 mod autoscaling;
 mod children;
 mod foreign;
@@ -13,6 +15,8 @@ mod lifecycle;
 #[allow(dead_code, reason = "the tests of the process itself use more of it")]
 mod operator;
 mod outage;
+#[path = "../runtime/render.rs"]
+mod render;
 mod rights;
 mod steady;
 

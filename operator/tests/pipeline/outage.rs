@@ -5,7 +5,10 @@ use mutt_cluster::ControlPlane;
 use mutt_operator::pipeline::kinds::ChildKind;
 use serde_json::json;
 
-use super::harness::{Operator, Site, admin, install, spec};
+use super::{
+    api::install,
+    harness::{Operator, Site, admin, spec},
+};
 
 #[tokio::test]
 async fn work_goes_on_after_an_outage_of_the_api_server() {

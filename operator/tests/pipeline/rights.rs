@@ -7,9 +7,8 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Namespace, ServiceAccount},
 };
 use kube::{
-    Api, Client, Resource,
-    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
-    core::GroupVersionKind,
+    Api, Resource,
+    api::{Patch, PatchParams, PostParams},
 };
 use mutt_cluster::ControlPlaneOptions;
 use mutt_crds::{AlertRule, MuttPipeline};
@@ -19,12 +18,12 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{
+    api::install,
     foreign::install_foreign_kinds,
-    harness::{Site, admin, eventually, install, spec},
+    harness::{Site, admin, eventually, spec},
     operator::Operator,
+    render::{ACCOUNT, apply_roles, of_deployment, rendered},
 };
-
-const ACCOUNT: &str = "system:serviceaccount:mutt-system:mutt-operator";
 
 /// A child by a name that the operator does not use.
 const OLDER: &str = "core-older";
@@ -64,11 +63,9 @@ async fn the_chart_grants_what_the_operator_uses_and_nothing_else() {
             Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
         }
         let objects = rendered(case);
-        for object in objects.iter().filter(|object| object["apiVersion"] == "rbac.authorization.k8s.io/v1") {
-            apply(&client, object).await;
-        }
+        apply_roles(&client, &objects).await;
         let kubeconfig = cluster.kubeconfig_of(ACCOUNT, Some("system:serviceaccounts")).unwrap();
-        let mut operator = Operator::start(&kubeconfig, &flags(&objects));
+        let mut operator = Operator::start(&kubeconfig, &of_deployment(&objects));
         operator.leads().await;
         a_whole_life(&site).await;
         operator.signal(Signal::TERM);
@@ -173,33 +170,6 @@ fn audit_policy() -> Value {
         "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
         "rules": [{"level": "Metadata", "users": [ACCOUNT]}, {"level": "None"}],
     })
-}
-
-/// The objects of a committed render of the chart; a test beside it compares it with what Helm makes of the chart.
-fn rendered(case: &str) -> Vec<Value> {
-    let path = format!("{}/../e2e/tests/charts/golden/mutt-operator-{case}.yaml", env!("CARGO_MANIFEST_DIR"));
-    let stream = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let documents = stream.split("---\n").filter(|text| text.contains("kind: "));
-    documents.map(|text| serde_saphyr::from_str(text).unwrap()).collect()
-}
-
-/// The Deployment's arguments and what the downward API gives; the port is the test's.
-fn flags(objects: &[Value]) -> Vec<&str> {
-    let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
-    let given = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
-    let given = given.iter().map(|flag| flag.as_str().unwrap()).filter(|flag| !flag.starts_with("--http-port="));
-    given.chain(["--pod-name=operator-0", "--pod-namespace=mutt-system"]).collect()
-}
-
-async fn apply(client: &Client, object: &Value) {
-    let kind = object["kind"].as_str().unwrap();
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", kind));
-    let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
-    let name = object["metadata"]["name"].as_str().unwrap();
-    api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await.unwrap();
 }
 
 /// What the roles grant, product by product.

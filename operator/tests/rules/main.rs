@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod alerter;
+#[path = "../api/mod.rs"]
+mod api;
 mod changes;
 mod flow;
 mod numbers;

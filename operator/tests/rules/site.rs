@@ -4,13 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::conditions::is_crd_established;
-use kube::runtime::wait::await_condition;
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use mutt_cluster::ControlPlane;
 use mutt_crds::{AlertRule, MuttPipeline};
 use mutt_operator::rules::{self, RulesState};
@@ -27,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::alerter::{Alerter, patient};
-use super::{LIMIT, LOOK_EVERY};
+use super::{LIMIT, LOOK_EVERY, api};
 
 /// Waits until `condition` holds; `what` says what, with what is seen instead.
 pub(crate) async fn eventually<T>(mut condition: impl AsyncFnMut() -> Result<T, String>) -> T {
@@ -49,18 +45,8 @@ pub(crate) async fn shared_redis() -> &'static RedisServer {
 
 /// A client with the custom resources installed.
 pub(crate) async fn client_of(cluster: &ControlPlane) -> Client {
-    // A second installation is a no-op.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    let client = Client::try_from(config).unwrap();
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in mutt_crds::definition::typed().unwrap() {
-        let name = definition.metadata.name.clone().unwrap();
-        api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(definition)).await.unwrap();
-        let established = await_condition(api.clone(), &name, is_crd_established());
-        tokio::time::timeout(LIMIT, established).await.unwrap().unwrap();
-    }
+    let client = Client::try_from(api::config(cluster.kubeconfig(), None).await).unwrap();
+    api::install(&client).await;
     client
 }
 

@@ -4,21 +4,20 @@ use std::path::Path;
 
 use k8s_openapi::{
     api::{coordination::v1::Lease, events::v1::Event},
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceSpec, ServiceReference},
 };
 use kube::{
     Api, Client,
-    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
-    runtime::{conditions::is_crd_established, wait::await_condition},
+    api::{ListParams, ObjectMeta, PostParams},
 };
 use mutt_cluster::ControlPlane;
 use mutt_operator::runtime::lease::holder;
 use rustix::process::Signal;
-use tokio::{sync::OnceCell, time::timeout};
+use tokio::sync::OnceCell;
 
 use super::{
-    LIMIT, client, eventually,
+    api::install,
+    client, eventually,
     operator::{Operator, command},
 };
 
@@ -29,16 +28,6 @@ async fn cluster() -> (&'static ControlPlane, Client) {
     let client = client(cluster.kubeconfig(), None).await;
     INSTALLED.get_or_init(|| install(&client)).await;
     (cluster, client)
-}
-
-pub(crate) async fn install(client: &Client) {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in mutt_crds::definition::typed().unwrap() {
-        let name = definition.metadata.name.clone().unwrap();
-        api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(definition)).await.unwrap();
-        let established = await_condition(api.clone(), &name, is_crd_established());
-        timeout(LIMIT, established).await.expect("established within the limit").unwrap();
-    }
 }
 
 /// Lets the API server delegate OpenShift's Routes to a Service that does not exist.
