@@ -29,7 +29,10 @@ use super::{
     mirror::{Live, Mirror, Seen, controller},
     unread,
 };
-use crate::runtime::{Context, discovery::Served};
+use crate::{
+    rules::keyspace::Keyspace,
+    runtime::{Context, discovery::Served},
+};
 
 /// A pipeline as it is stored, be it readable or not: one that is not must not end the watch of all others.
 pub type Stored = DeserializeGuard<MuttPipeline>;
@@ -109,14 +112,11 @@ pub(super) struct Watches {
     pipelines: Mirror<Stored>,
     children: BTreeMap<ChildKind, Mirror<DynamicObject>>,
     /// What every pipeline was called for last, and where its keys are.
-    told: HashMap<ObjectRef<Stored>, (u64, Option<Keys>)>,
+    told: HashMap<ObjectRef<Stored>, (u64, Option<Keyspace>)>,
     complete: watch::Sender<bool>,
     /// By watch: its namespace; none = all.
     scopes: Vec<Option<String>>,
 }
-
-/// URL of a Redis and prefix of the keys in it.
-type Keys = (String, String);
 
 impl Watches {
     /// Starts them as tasks of `tasks`.
@@ -218,7 +218,7 @@ impl Watches {
             return;
         }
         let stored = self.pipelines.store().get(&pipeline);
-        let keys = stored.and_then(|stored| stored.0.as_ref().ok().map(keys_of));
+        let keys = stored.and_then(|stored| stored.0.as_ref().ok().map(|pipeline| Keyspace::of(&pipeline.spec.redis)));
         let before = self.told.insert(pipeline.clone(), (what_counts, keys.clone())).and_then(|(_, before)| before);
         queue.call_by(pipeline);
         self.call_sharers(before.as_ref(), queue);
@@ -232,15 +232,11 @@ impl Watches {
         }
     }
 
-    fn call_sharers(&self, keys: Option<&Keys>, queue: &Queue) {
+    fn call_sharers(&self, keys: Option<&Keyspace>, queue: &Queue) {
         for (pipeline, _) in self.told.iter().filter(|(_, (_, theirs))| keys.is_some() && theirs.as_ref() == keys) {
             queue.call_by(pipeline.clone());
         }
     }
-}
-
-fn keys_of(pipeline: &MuttPipeline) -> Keys {
-    (pipeline.spec.redis.url.clone(), pipeline.spec.redis.key_prefix.clone())
 }
 
 fn reference(meta: &ObjectMeta) -> ObjectRef<Stored> {

@@ -165,7 +165,10 @@ async fn the_younger_of_two_pipelines_with_the_same_keys_is_not_started() {
         (site.api::<ConfigMap>().create(&asked, &map).await.unwrap().creation_timestamp() > older).then_some(())
     })
     .await;
-    site.pipeline("younger", &spec("shared-keys")).await;
+    // The same Redis, written differently.
+    let mut same = spec("shared-keys");
+    same["redis"]["url"] = "redis://Redis:6379/0".into();
+    site.pipeline("younger", &same).await;
     let message = site.condition("younger", "Degraded", "True", "KeyPrefixInUse").await;
     assert!(message.contains("lifecycle-keys/older"), "{message}");
     assert!(site.all_children("younger").await.is_empty());
