@@ -29,6 +29,13 @@ pub struct RoleSpec {
     pub pod: Option<PodOverrides>,
 }
 
+/// The rule of every role. It stands at the role, since fields that are flattened into it bring no rule along.
+fn replicas_or_autoscaling() -> serde_json::Value {
+    serde_json::json!([
+        {"rule": "!(has(self.replicas) && has(self.autoscaling))", "message": "replicas and autoscaling exclude each other: set one"},
+    ])
+}
+
 /// A HorizontalPodAutoscaler on CPU.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -141,9 +148,7 @@ pub enum IngestAck {
 /// Ingestors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "!(has(self.replicas) && has(self.autoscaling))", "message": "replicas and autoscaling exclude each other: set one"},
-]))]
+#[schemars(extend("x-kubernetes-validations" = replicas_or_autoscaling()))]
 pub struct IngestorSpec {
     /// Name of a Secret with the key `INGEST_API_KEY`, and `INGEST_API_KEY_NEXT` during a rotation. Example: `mutt-ingest`.
     #[schemars(length(min = 1, max = 253))]
@@ -177,9 +182,7 @@ pub enum AuditScope {
 /// Alerters.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "!(has(self.replicas) && has(self.autoscaling))", "message": "replicas and autoscaling exclude each other: set one"},
-]))]
+#[schemars(extend("x-kubernetes-validations" = replicas_or_autoscaling()))]
 pub struct AlerterSpec {
     /// Which events get an audit row: All or Handled. Default: All.
     #[serde(default)]
@@ -192,9 +195,7 @@ pub struct AlerterSpec {
 /// Forwarders. More of them send no faster than the rate limit.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "!(has(self.replicas) && has(self.autoscaling))", "message": "replicas and autoscaling exclude each other: set one"},
-]))]
+#[schemars(extend("x-kubernetes-validations" = replicas_or_autoscaling()))]
 pub struct ForwarderSpec {
     /// What every role has.
     #[serde(flatten)]
@@ -204,9 +205,7 @@ pub struct ForwarderSpec {
 /// Web UI and its API.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "!(has(self.replicas) && has(self.autoscaling))", "message": "replicas and autoscaling exclude each other: set one"},
-]))]
+#[schemars(extend("x-kubernetes-validations" = replicas_or_autoscaling()))]
 pub struct WebUiSpec {
     /// Name of a Secret with the key `WEBUI_API_KEY`, and `WEBUI_API_KEY_NEXT` during a rotation. Example: `mutt-webui`.
     #[schemars(length(min = 1, max = 253))]
