@@ -4,6 +4,7 @@
 //! of the AlertRules into Redis and of the acknowledgements back, [`runtime`] what keeps both running: arguments, lease,
 //! supervision, health and metrics.
 
+mod condition;
 pub mod pipeline;
 pub mod rules;
 pub mod runtime;

@@ -18,6 +18,7 @@ use kube::{
 };
 
 use super::{apply::Present, ask::ask, fetch::is_complete, kinds::ChildKind};
+use crate::condition::shortened;
 
 /// Pods of one workload that are looked at: the tenth says nothing that the first nine have not.
 const PODS_MAX: usize = 10;
@@ -37,7 +38,7 @@ pub async fn symptoms(client: &Client, namespace: &str, present: &Present) -> Sy
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         Some(async move {
             let words = words_about(*kind, name, object, &pods, &selector).await?;
-            Some(((*kind, name.clone()), shortened(&words)))
+            Some(((*kind, name.clone()), said(&words)))
         })
     });
     // All at once: several that do not answer hold up the status no longer than one.
@@ -163,12 +164,8 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-fn shortened(words: &str) -> String {
-    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    match words.char_indices().nth(WORDS_MAX) {
-        Some((end, _)) => format!("{}…", &words[..end]),
-        None => words,
-    }
+fn said(words: &str) -> String {
+    shortened(&words.split_whitespace().collect::<Vec<_>>().join(" "), WORDS_MAX)
 }
 
 #[cfg(test)]

@@ -6,13 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use mutt_rules::{API_VERSION, AlertRule, PipelineSpecView, TeamHosts};
+use mutt_rules::{API_VERSION, AlertRule, PipelineSpecView, TeamHosts, hex};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::board::PipelineKey;
-use super::form::hex;
 use super::index::PipelineSet;
 
 /// Bytes of one ConfigMap's data; Kubernetes takes 1 MiB, and a client-side apply keeps a second copy.

@@ -1,13 +1,13 @@
 //! One rule on its own: whether it is accepted, and the form in which alerters get it. Pure.
 
-use std::fmt::Write as _;
-
-use mutt_rules::{AlertRuleSpec, Claim, Examined, Rule, examine};
+use mutt_rules::{AlertRuleSpec, Claim, Examined, Rule, examine, hex};
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
 
+use crate::condition::shortened;
+
 /// Characters of a condition's message and of an Event's note.
-const MESSAGE_CHARS_MAX: usize = 900;
+pub(super) const MESSAGE_CHARS_MAX: usize = 900;
 
 /// A rule as alerters get it. Immutable, shared by all pipelines that select it.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Verdict {
     pub(super) fn unreadable(error: &str) -> Self {
         Self::Rejected {
             reason: "Unreadable",
-            message: shortened(&format!("the stored object is no AlertRule: {error}")),
+            message: shortened(&format!("the stored object is no AlertRule: {error}"), MESSAGE_CHARS_MAX),
         }
     }
 }
@@ -78,7 +78,7 @@ impl Verdict {
 /// Judges a rule; an accepted one comes with its form.
 pub(super) fn judge(name: &str, spec: &AlertRuleSpec) -> (Verdict, Option<Form>) {
     let Examined { issues, failures, warnings, claim } = examine(name, spec);
-    let listed = |items: Vec<String>| shortened(&items.join("; "));
+    let listed = |items: Vec<String>| shortened(&items.join("; "), MESSAGE_CHARS_MAX);
     if !issues.is_empty() {
         let message = listed(issues.iter().map(|issue| format!("spec.{issue}")).collect());
         return (Verdict::Rejected { reason: "Invalid", message }, None);
@@ -90,23 +90,6 @@ pub(super) fn judge(name: &str, spec: &AlertRuleSpec) -> (Verdict, Option<Form>)
     let warnings = warnings.iter().map(|warning| format!("spec.{}: {}", warning.field, warning.message)).collect();
     let rule = Rule { id: None, name: name.to_owned(), spec: spec.clone() };
     (Verdict::Accepted { warnings }, Some(Form::new(rule, claim)))
-}
-
-/// Lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// Cut to what a condition and an Event can hold.
-pub(super) fn shortened(text: &str) -> String {
-    match text.char_indices().nth(MESSAGE_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 #[cfg(test)]

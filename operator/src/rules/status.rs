@@ -7,8 +7,9 @@ use k8s_openapi::jiff::Timestamp;
 use mutt_crds::{AlertRuleStatus, PipelineBinding};
 
 use super::acks::{Binding, Use, Waiting};
-use super::form::{Verdict, shortened};
+use super::form::{MESSAGE_CHARS_MAX, Verdict};
 use super::index::RuleObject;
+use crate::condition::{shortened, since};
 
 /// How long the first write about a change waits for the alerters: they take some 100 ms, and one write that says Active
 /// is better than two.
@@ -50,7 +51,7 @@ struct Word {
 
 impl Word {
     fn new(status: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { status, reason, message: shortened(&message.into()) }
+        Self { status, reason, message: shortened(&message.into(), MESSAGE_CHARS_MAX) }
     }
 }
 
@@ -68,16 +69,13 @@ pub(super) fn decide(facts: &Facts<'_>, now: Instant, time: Timestamp) -> Decisi
         words.push(("Reachable", Word::new("False", "ShadowedBy", message)));
     }
     let before = &facts.object.status;
-    let condition = |(type_, word): (&str, Word)| {
-        let same = before.conditions.iter().find(|known| known.type_ == type_ && known.status == word.status);
-        Condition {
-            type_: type_.to_owned(),
-            status: word.status.to_owned(),
-            reason: word.reason.to_owned(),
-            message: word.message,
-            observed_generation: Some(facts.object.generation),
-            last_transition_time: same.map_or(Time(time), |known| known.last_transition_time.clone()),
-        }
+    let condition = |(type_, word): (&str, Word)| Condition {
+        type_: type_.to_owned(),
+        status: word.status.to_owned(),
+        reason: word.reason.to_owned(),
+        message: word.message,
+        observed_generation: Some(facts.object.generation),
+        last_transition_time: since(&before.conditions, type_, word.status, Time(time)),
     };
     Decision::Be(Box::new(AlertRuleStatus {
         observed_generation: Some(facts.object.generation),

@@ -30,7 +30,7 @@ pub use examine::{Examined, examine};
 pub use lint::{LintCode, LintWarning, lint};
 pub use pipeline::{MuttPipelineView, PipelineSpecView, TeamHosts};
 pub use reach::{Claim, shadowed};
-pub use rule_set::{InvalidRevision, Revision, Rule, RuleSet, RuleSetError};
+pub use rule_set::{InvalidRevision, Revision, Rule, RuleSet, RuleSetError, hex};
 pub use signature::{SignatureMode, masked, signature, signature_hex};
 pub use spec::{
     AlertRule, AlertRuleSpec, AlertSeverity, Expectation, Handling, Match, MessageMatch, Metadata, Mode, RuleTest,

@@ -1,12 +1,11 @@
 //! The Job that brings the schema of the audit trail to the image's version.
 
-use std::fmt::Write;
-
 use k8s_openapi::api::{
     batch::v1::{Job, JobSpec},
     core::v1::{Affinity, PodTemplateSpec},
 };
 use mutt_crds::pipeline::PodOverrides;
+use mutt_rules::hex;
 use sha2::{Digest, Sha256};
 
 use super::{files::Files, labels::metadata, pod::Worker, settings};
@@ -55,8 +54,5 @@ fn to_nodes(affinity: Affinity) -> Option<Affinity> {
 
 fn hash(spec: &JobSpec) -> String {
     let text = serde_json::to_vec(spec).unwrap_or_else(|_| unreachable!("maps have text keys"));
-    Sha256::digest(text)[..HASH_BYTES].iter().fold(String::new(), |mut hash, byte| {
-        let _ = write!(hash, "{byte:02x}");
-        hash
-    })
+    hex(&Sha256::digest(text)[..HASH_BYTES])
 }

@@ -6,9 +6,12 @@ use k8s_openapi::{
 };
 
 use super::{Findings, workloads::Role};
-use crate::pipeline::{
-    error::{Class, Error},
-    kinds::ChildKind,
+use crate::{
+    condition::{shortened, since},
+    pipeline::{
+        error::{Class, Error},
+        kinds::ChildKind,
+    },
 };
 
 /// Bound of a condition's message: the API's is 32 KiB, a reader's is less.
@@ -41,15 +44,14 @@ pub(super) fn conditions(findings: &Findings<'_>) -> Vec<Condition> {
 }
 
 fn condition(findings: &Findings<'_>, type_: &str, (status, reason, message): Verdict) -> Condition {
-    let before = findings.before.and_then(|before| before.conditions.iter().find(|before| before.type_ == type_));
-    let since = before.filter(|before| before.status == status).map(|before| before.last_transition_time.clone());
+    let before = findings.before.map_or(&[][..], |before| &before.conditions);
     Condition {
         type_: type_.to_owned(),
         status: status.to_owned(),
         observed_generation: findings.generation,
         reason,
-        message: shortened(message),
-        last_transition_time: since.unwrap_or_else(|| findings.now.clone()),
+        message: shortened(&message, MESSAGE_MAX),
+        last_transition_time: since(before, type_, status, findings.now.clone()),
     }
 }
 
@@ -250,11 +252,4 @@ fn joined_by(between: &str, parts: impl Iterator<Item = impl AsRef<str>>) -> Str
         text.push_str(part.as_ref());
     }
     text
-}
-
-fn shortened(message: String) -> String {
-    match message.char_indices().nth(MESSAGE_MAX) {
-        Some((end, _)) => format!("{}…", &message[..end]),
-        None => message,
-    }
 }

@@ -150,7 +150,7 @@ fn database_of_settings(vars: &Vars) -> Option<String> {
 fn made_up_key() -> std::io::Result<String> {
     let mut bytes = [0_u8; KEY_BYTES];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| std::io::Error::other("no random numbers to be had"))?;
-    Ok(bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
+    Ok(mutt_rules::hex(&bytes))
 }
 
 #[cfg(test)]

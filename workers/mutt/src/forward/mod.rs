@@ -207,7 +207,7 @@ fn credentials(secrets: Secrets, url: String) -> Box<dyn Fn() -> Credentials + S
             Some(same) if same.key == key => same.clone(),
             _ => {
                 let digest = Sha256::digest(format!("{url}\0{key}"));
-                let fingerprint = digest.iter().take(4).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+                let fingerprint = mutt_rules::hex(&digest[..4]);
                 last.insert(Credentials { key: key.to_owned(), fingerprint }).clone()
             }
         }

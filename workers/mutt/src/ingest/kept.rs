@@ -1,8 +1,7 @@
 //! What is kept of an answer for a repeat with the same Idempotency-Key: enough to build it again, since every id
 //! follows from the request's id and the item's index.
 
-use std::fmt::Write as _;
-
+use mutt_rules::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -28,10 +27,7 @@ pub(crate) struct Kept {
 
 /// Digest of an Idempotency-Key, so that no sender's text becomes part of a key's name.
 pub(crate) fn digest(key: &[u8]) -> String {
-    Sha256::digest(key).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&Sha256::digest(key))
 }
 
 impl Kept {
