@@ -5,6 +5,7 @@
 //! supervision, health and metrics.
 
 mod condition;
+pub mod external_metrics;
 pub mod pipeline;
 pub mod rules;
 pub mod runtime;

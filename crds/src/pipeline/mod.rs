@@ -17,8 +17,8 @@ pub use exposure::{
     IngressSpec, MonitorSpec, MonitoringSpec, NetworkPolicySpec, RouteSpec, RouteTermination, ServerTls,
 };
 pub use roles::{
-    AlerterSpec, AuditScope, Autoscaling, ExtraVolume, ForwarderSpec, IngestAck, IngestorSpec, PodOverrides, RoleSpec,
-    SignatureMode, UnhandledSpec, WebUiSpec,
+    AlerterSpec, AuditScope, Autoscaling, AutoscalingMode, ExtraVolume, ForwarderSpec, IngestAck, IngestorSpec,
+    PodOverrides, RoleSpec, SignatureMode, UnhandledSpec, WebUiSpec,
 };
 pub use status::{ComponentStatus, MuttPipelineStatus, QueueStatus, RulesStatus};
 

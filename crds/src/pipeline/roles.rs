@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
 use k8s_openapi::api::core::v1::{
     Affinity, CSIVolumeSource, ConfigMapVolumeSource, EmptyDirVolumeSource, EnvVar, PersistentVolumeClaimVolumeSource,
     ResourceRequirements, SecretVolumeSource, Toleration, TopologySpreadConstraint, VolumeMount,
@@ -17,7 +18,7 @@ pub struct RoleSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000))]
     pub replicas: Option<i32>,
-    /// A HorizontalPodAutoscaler on CPU; excludes `replicas`. Default: none.
+    /// What scales the role; excludes `replicas`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<Autoscaling>,
     /// CPU and memory of one pod. Default: what was measured for the role; see the reference page.
@@ -36,32 +37,71 @@ fn replicas_or_autoscaling() -> serde_json::Value {
     ])
 }
 
-/// A HorizontalPodAutoscaler on CPU.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The rules of a role that works off no queue.
+fn scaled_by_cpu() -> serde_json::Value {
+    let mut rules = replicas_or_autoscaling();
+    if let Some(rules) = rules.as_array_mut() {
+        rules.push(serde_json::json!({
+            "rule": "!has(self.autoscaling) || !(has(self.autoscaling.targetQueueDepth) || has(self.autoscaling.targetQueueAgeSeconds)) && self.autoscaling.mode != 'External'",
+            "message": "this role works off no queue: it is scaled by CPU, with the modes Auto, Keda, Resource and None and without targets of a queue",
+        }));
+    }
+    rules
+}
+
+/// What scales a role.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AutoscalingMode {
+    /// Keda where its API is served, else External where that API is free, else Resource; Resource for roles without a queue, None for
+    /// forwarders that share a rate limit.
+    #[default]
+    Auto,
+    /// A HorizontalPodAutoscaler that asks the operator for the queue's depth (`external.metrics.k8s.io`).
+    External,
+    /// A ScaledObject of KEDA, which asks the operator for the queue's depth.
+    Keda,
+    /// A HorizontalPodAutoscaler on CPU.
+    Resource,
+    /// Nothing: the number of pods stays as it is and may be changed by others, for example with `kubectl scale`.
+    None,
+}
+
+/// Scales a role between two numbers of pods.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     {"rule": "self.minReplicas <= self.maxReplicas", "message": "minReplicas must not be greater than maxReplicas"},
 ]))]
 pub struct Autoscaling {
-    /// Fewest pods. Default: 2.
+    /// What scales: Auto, External, Keda, Resource or None; the condition AutoscalingReady says what Auto became, and why. Default: Auto.
+    #[serde(default)]
+    pub mode: AutoscalingMode,
+    /// Fewest pods; 0 needs KEDA or Kubernetes 1.37, and a role with a queue. Default: 2.
     #[serde(default = "min_replicas")]
-    #[schemars(range(min = 1, max = 1_000))]
+    #[schemars(range(min = 0, max = 1_000))]
     pub min_replicas: i32,
     /// Most pods. Example: `10`.
     #[schemars(range(min = 1, max = 1_000))]
     pub max_replicas: i32,
-    /// CPU use of a pod, in percent of its request, that the autoscaler aims at. Default: 70.
-    #[serde(default = "target_cpu_percent")]
+    /// Elements of the role's queue, waiting or in processing, for each pod. Default: 20,000 for alerters, 1,000 for forwarders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub target_queue_depth: Option<i64>,
+    /// Age, in seconds, of the oldest waiting element above which pods are added. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub target_queue_age_seconds: Option<i64>,
+    /// CPU use of a pod, in percent of its request, that the autoscaler aims at. Default: 70 where nothing else scales the role, else none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000))]
-    pub target_cpu_percent: i32,
+    pub target_cpu_percent: Option<i32>,
+    /// How fast, as in `autoscaling/v2`. Default: up at once, by 4 pods or double in 15 s; down after 300 s, by 1 pod or a tenth in 60 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behavior: Option<HorizontalPodAutoscalerBehavior>,
 }
 
 fn min_replicas() -> i32 {
     2
-}
-
-fn target_cpu_percent() -> i32 {
-    70
 }
 
 /// What is added to the pods of a role. Kubernetes' own types, documented there; what the operator needs itself (probes, security
@@ -148,7 +188,7 @@ pub enum IngestAck {
 /// Ingestors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = replicas_or_autoscaling()))]
+#[schemars(extend("x-kubernetes-validations" = scaled_by_cpu()))]
 pub struct IngestorSpec {
     /// Name of a Secret with the key `INGEST_API_KEY`, and `INGEST_API_KEY_NEXT` during a rotation. Example: `mutt-ingest`.
     #[schemars(length(min = 1, max = 253))]
@@ -205,7 +245,7 @@ pub struct ForwarderSpec {
 /// Web UI and its API.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = replicas_or_autoscaling()))]
+#[schemars(extend("x-kubernetes-validations" = scaled_by_cpu()))]
 pub struct WebUiSpec {
     /// Name of a Secret with the key `WEBUI_API_KEY`, and `WEBUI_API_KEY_NEXT` during a rotation. Example: `mutt-webui`.
     #[schemars(length(min = 1, max = 253))]

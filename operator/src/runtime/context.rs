@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use kube::Client;
 
-use crate::rules::RulesBoard;
+use crate::{external_metrics::ExternalMetrics, rules::RulesBoard};
 
 use super::{
     Args, Fatal, client,
@@ -30,6 +30,8 @@ pub struct Context {
     pub apis: ServedApis,
     /// What the rules half knows of each pipeline.
     pub rules: RulesBoard,
+    /// The API `external.metrics.k8s.io`.
+    pub external_metrics: ExternalMetrics,
 }
 
 impl Context {
@@ -48,6 +50,7 @@ impl Context {
             apis: ServedApis::new(client.clone()),
             health: Health::new(),
             rules: RulesBoard::default(),
+            external_metrics: ExternalMetrics::default(),
             metrics,
             client,
             args,

@@ -8,6 +8,9 @@ use k8s_openapi::api::autoscaling::v2::{
 use super::labels::metadata;
 use crate::pipeline::resolve::{Resolved, Scale};
 
+/// CPU use in percent of the request.
+const CPU_PERCENT: i32 = 70;
+
 pub(super) fn horizontal_autoscalers(pipeline: &Resolved) -> Vec<HorizontalPodAutoscaler> {
     pipeline
         .roles()
@@ -24,7 +27,7 @@ pub(super) fn horizontal_autoscalers(pipeline: &Resolved) -> Vec<HorizontalPodAu
                     },
                     min_replicas: Some(autoscaling.min_replicas),
                     max_replicas: autoscaling.max_replicas,
-                    metrics: Some(vec![cpu(autoscaling.target_cpu_percent)]),
+                    metrics: Some(vec![cpu(autoscaling.target_cpu_percent.unwrap_or(CPU_PERCENT))]),
                     behavior: None,
                 }),
                 ..HorizontalPodAutoscaler::default()

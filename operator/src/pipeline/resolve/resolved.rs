@@ -47,7 +47,7 @@ impl Component {
 }
 
 /// How many pods of a role.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Scale {
     /// So many.
     Fixed(i32),

@@ -1,0 +1,110 @@
+//! The API `external.metrics.k8s.io`: depths and ages of the pipelines' queues, for HorizontalPodAutoscalers.
+//!
+//! There is one such API in a cluster. It is taken only while a pipeline wants it and nobody else has it.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use crate::rules::PipelineKey;
+
+/// Who has the API.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not been looked at yet.
+    #[default]
+    Unknown,
+    /// This operator is told not to serve it; the reason in words.
+    Off(String),
+    /// Nobody; it becomes ours as soon as a pipeline wants it.
+    Free,
+    /// This operator.
+    Ours,
+    /// Somebody else; who, in words.
+    Taken(String),
+}
+
+impl Standing {
+    /// Whether a HorizontalPodAutoscaler may count on us; else why not.
+    pub fn serves(&self) -> Result<(), String> {
+        match self {
+            Self::Free | Self::Ours => Ok(()),
+            Self::Unknown => Err("who serves external.metrics.k8s.io is not known yet".to_owned()),
+            Self::Off(why) => Err(why.clone()),
+            Self::Taken(who) => Err(format!("external.metrics.k8s.io belongs to {who}")),
+        }
+    }
+}
+
+/// What the pipelines want of the API and what became of it. Clones share it.
+#[derive(Clone, Default)]
+pub struct ExternalMetrics {
+    standing: Arc<watch::Sender<Standing>>,
+    wanted: Arc<watch::Sender<bool>>,
+    wanting: Arc<Mutex<BTreeSet<PipelineKey>>>,
+}
+
+impl ExternalMetrics {
+    /// Who has the API now.
+    pub fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// Says who has it; tells who waits for changes.
+    pub fn set_standing(&self, now: Standing) {
+        self.standing.send_if_modified(|standing| {
+            let changed = *standing != now;
+            if changed {
+                tracing::info!(?now, "external.metrics.k8s.io");
+                *standing = now;
+            }
+            changed
+        });
+    }
+
+    /// Sees every change of the standing; what is known now counts as seen.
+    pub fn changes(&self) -> watch::Receiver<Standing> {
+        let mut receiver = self.standing.subscribe();
+        receiver.mark_unchanged();
+        receiver
+    }
+
+    /// A pipeline has, or no longer has, a role that is scaled by this API.
+    pub fn want(&self, pipeline: &PipelineKey, wants: bool) {
+        let mut wanting = self.wanting.lock().unwrap_or_else(PoisonError::into_inner);
+        if wants {
+            wanting.insert(pipeline.clone());
+        } else {
+            wanting.remove(pipeline);
+        }
+        let any = !wanting.is_empty();
+        self.wanted.send_if_modified(|wanted| std::mem::replace(wanted, any) != any);
+    }
+
+    /// Whether any pipeline wants it.
+    pub fn wanted(&self) -> watch::Receiver<bool> {
+        self.wanted.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_wanted_while_a_pipeline_wants_it() {
+        let metrics = ExternalMetrics::default();
+        let wanted = metrics.wanted();
+        let (core, edge) = (PipelineKey::new("netops", "core"), PipelineKey::new("netops", "edge"));
+        assert!(!*wanted.borrow());
+        metrics.want(&core, true);
+        metrics.want(&edge, true);
+        metrics.want(&core, false);
+        assert!(*wanted.borrow());
+        metrics.want(&edge, false);
+        assert!(!*wanted.borrow());
+    }
+}
