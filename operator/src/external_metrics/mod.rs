@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 use crate::rules::PipelineKey;
@@ -45,9 +46,21 @@ pub struct ExternalMetrics {
     standing: Arc<watch::Sender<Standing>>,
     wanted: Arc<watch::Sender<bool>>,
     wanting: Arc<Mutex<BTreeSet<PipelineKey>>>,
+    certificate: Arc<watch::Sender<Option<Arc<CertifiedKey>>>>,
 }
 
 impl ExternalMetrics {
+    /// The certificate that the server shows from now on; connections that are open keep theirs. Without one, no handshake
+    /// succeeds.
+    pub fn set_certificate(&self, certificate: Option<Arc<CertifiedKey>>) {
+        self.certificate.send_replace(certificate);
+    }
+
+    /// The certificate that the server shows.
+    pub fn certificate(&self) -> watch::Receiver<Option<Arc<CertifiedKey>>> {
+        self.certificate.subscribe()
+    }
+
     /// Who has the API now.
     pub fn standing(&self) -> Standing {
         self.standing.borrow().clone()
