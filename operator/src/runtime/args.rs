@@ -28,8 +28,77 @@ pub struct Args {
     pub log_format: Option<LogFormat>,
     /// Reconciles of different pipelines at the same time.
     pub concurrency: u16,
+    /// How `external.metrics.k8s.io` is served.
+    pub external_metrics: ExternalMetricsArgs,
+    /// The Service in front of `http_port`, in the pod's namespace; KEDA asks it for the queues. `None` = there is none.
+    pub service: Option<String>,
     /// Only look whether the operator in the cluster works, print it, and end.
     pub check: bool,
+}
+
+/// How `external.metrics.k8s.io` is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalMetricsArgs {
+    /// `false` = told not to.
+    pub enabled: bool,
+    /// TLS port; 0 = a free one.
+    pub port: u16,
+    /// The Service in front of `port`, in the pod's namespace. `None` = the API server has no way here: not served.
+    pub service: Option<String>,
+    /// This ClusterRole owns the APIService, so that it goes with the installation. There is one wherever there is a Service.
+    pub cluster_role: Option<String>,
+    /// Who makes the serving certificate.
+    pub certificate: CertificateSource,
+    /// The Secret of the serving certificate, in the pod's namespace. `None` = named like the Service.
+    pub secret: Option<String>,
+}
+
+impl Default for ExternalMetricsArgs {
+    fn default() -> Self {
+        let certificate = CertificateSource::default();
+        Self { enabled: true, port: 8443, service: None, cluster_role: None, certificate, secret: None }
+    }
+}
+
+impl ExternalMetricsArgs {
+    /// `Err` = this operator does not serve it, with the reason.
+    pub fn service(&self) -> Result<&str, String> {
+        if !self.enabled {
+            return Err(
+                "the operator is told not to serve external.metrics.k8s.io (--external-metrics=false)".to_owned()
+            );
+        }
+        self.service.as_deref().ok_or_else(|| {
+            "the operator has no Service for external.metrics.k8s.io (--external-metrics-service)".to_owned()
+        })
+    }
+}
+
+/// Who makes the serving certificate of `external.metrics.k8s.io`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// The operator, with a CA of its own.
+    #[default]
+    Own,
+    /// cert-manager, by a Certificate of the chart.
+    CertManager,
+    /// OpenShift's service CA, by an annotation of the Service.
+    OpenShift,
+}
+
+impl CertificateSource {
+    /// As flag and value of the chart.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::CertManager => "cert-manager",
+            Self::OpenShift => "openshift",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Own, Self::CertManager, Self::OpenShift].into_iter().find(|source| source.name() == name)
+    }
 }
 
 /// Which Lease decides which replica writes.
@@ -95,6 +164,27 @@ pub struct Given {
     /// Reconciles of different pipelines at the same time, 1 to 64
     #[arg(long, env = "CONCURRENCY", value_name = "COUNT", default_value = "8")]
     concurrency: String,
+    /// Serve external.metrics.k8s.io, the API with which HorizontalPodAutoscalers ask for the depth of queues
+    #[arg(long, env = "EXTERNAL_METRICS", value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true")]
+    external_metrics: String,
+    /// TLS port of external.metrics.k8s.io; 0 = a free one
+    #[arg(long, env = "EXTERNAL_METRICS_PORT", value_name = "PORT", default_value = "8443")]
+    external_metrics_port: String,
+    /// Service in front of that port, in the pod's namespace [default: none, external.metrics.k8s.io is not served]
+    #[arg(long, env = "EXTERNAL_METRICS_SERVICE", value_name = "NAME")]
+    external_metrics_service: Option<String>,
+    /// ClusterRole that owns the APIService, so that it goes when the operator is uninstalled
+    #[arg(long, env = "EXTERNAL_METRICS_CLUSTER_ROLE", value_name = "NAME")]
+    external_metrics_cluster_role: Option<String>,
+    /// Who makes the serving certificate: own (a CA of the operator's own), cert-manager or openshift
+    #[arg(long, env = "EXTERNAL_METRICS_CERTIFICATE", value_name = "SOURCE", default_value = "own")]
+    external_metrics_certificate: String,
+    /// Secret of the serving certificate, in the pod's namespace [default: named like the Service]
+    #[arg(long, env = "EXTERNAL_METRICS_SECRET", value_name = "NAME")]
+    external_metrics_secret: Option<String>,
+    /// Service in front of the port of /metrics, in the pod's namespace: KEDA asks it for the depth of queues
+    #[arg(long, env = "HTTP_SERVICE", value_name = "NAME")]
+    service: Option<String>,
     /// Look whether the operator in the cluster works: CRDs there and readable, a leader alive; exit code 0 = yes, 1 = no
     #[arg(long)]
     check: bool,
@@ -130,6 +220,8 @@ impl Args {
         if given.worker_image.trim().is_empty() {
             faults.0.push("--worker-image: an image is needed".to_owned());
         }
+        let external_metrics = faults.external_metrics(&given);
+        let service = faults.service_name("--service", given.service.as_deref());
         if !faults.0.is_empty() {
             return Err(Faults(faults.0));
         }
@@ -148,6 +240,8 @@ impl Args {
             log_filter: given.log_level,
             log_format,
             concurrency: concurrency as u16,
+            external_metrics,
+            service,
             check: given.check,
         })
     }
@@ -197,6 +291,49 @@ impl Reader {
         if let Err(error) = EnvFilter::try_new(text) {
             self.0.push(format!("--log-level: {text:?} is no filter: {error}"));
         }
+    }
+
+    fn external_metrics(&mut self, given: &Given) -> ExternalMetricsArgs {
+        let port = self.number("--external-metrics-port", &given.external_metrics_port, 0, u64::from(u16::MAX));
+        let certificate = CertificateSource::from_name(given.external_metrics_certificate.trim());
+        if certificate.is_none() {
+            let text = &given.external_metrics_certificate;
+            self.0.push(format!("--external-metrics-certificate: {text:?} is none of own, cert-manager and openshift"));
+        }
+        let args = ExternalMetricsArgs {
+            enabled: self.flag("--external-metrics", &given.external_metrics),
+            port: port as u16,
+            service: self.service_name("--external-metrics-service", given.external_metrics_service.as_deref()),
+            cluster_role: given.external_metrics_cluster_role.clone().filter(|name| !name.is_empty()),
+            certificate: certificate.unwrap_or_default(),
+            secret: self.object_name("--external-metrics-secret", given.external_metrics_secret.as_deref()),
+        };
+        if args.service().is_ok() && args.cluster_role.is_none() {
+            self.0.push(
+                "--external-metrics-cluster-role: needed beside --external-metrics-service, as owner of the APIService, which would outlive the operator else"
+                    .to_owned(),
+            );
+        }
+        args
+    }
+
+    /// An empty text is no name, and no fault.
+    fn object_name(&mut self, flag: &str, text: Option<&str>) -> Option<String> {
+        let name = text.filter(|text| !text.is_empty())?;
+        self.check_name(flag, name);
+        Some(name.to_owned())
+    }
+
+    /// RFC 1035 label: what a Service is called.
+    fn service_name(&mut self, flag: &str, text: Option<&str>) -> Option<String> {
+        let name = text.filter(|text| !text.is_empty())?;
+        let begins = name.starts_with(|first: char| first.is_ascii_lowercase());
+        if name.len() > 63 || name.contains('.') || !begins || !is_subdomain(name) {
+            self.0.push(format!(
+                "{flag}: {name:?} is no name of a Service (at most 63 of a-z, 0-9 and -, a letter first, no - at the end)"
+            ));
+        }
+        Some(name.to_owned())
     }
 
     /// RFC 1123 label: what a namespace is called.
@@ -257,6 +394,13 @@ mod tests {
             "--concurrency=4",
             "--pod-name=rel-0",
             "--pod-namespace=mutt",
+            "--external-metrics=true",
+            "--external-metrics-port=9443",
+            "--external-metrics-service=rel-external-metrics",
+            "--external-metrics-cluster-role=rel:external-metrics",
+            "--external-metrics-certificate=cert-manager",
+            "--external-metrics-secret=rel-external-metrics",
+            "--service=rel-metrics",
         ])
         .unwrap();
         assert_eq!(args.watch_namespaces, ["a", "b", "c"]);
@@ -268,6 +412,16 @@ mod tests {
         assert_eq!(election.lease_duration, Duration::from_secs(15));
         assert_eq!((args.http_port, args.concurrency, args.log_format), (9000, 4, Some(LogFormat::Json)));
         assert_eq!((args.pod_name.as_str(), args.pod_namespace.as_deref()), ("rel-0", Some("mutt")));
+        assert_eq!(args.service.as_deref(), Some("rel-metrics"));
+        let external_metrics = ExternalMetricsArgs {
+            enabled: true,
+            port: 9443,
+            service: Some("rel-external-metrics".to_owned()),
+            cluster_role: Some("rel:external-metrics".to_owned()),
+            certificate: CertificateSource::CertManager,
+            secret: Some("rel-external-metrics".to_owned()),
+        };
+        assert_eq!(args.external_metrics, external_metrics);
     }
 
     #[test]
@@ -282,6 +436,12 @@ mod tests {
             "--log-format=xml",
             "--concurrency=0",
             "--worker-image= ",
+            "--external-metrics=perhaps",
+            "--external-metrics-port=-1",
+            "--external-metrics-service=9.9",
+            "--external-metrics-certificate=found",
+            "--external-metrics-secret=a_b",
+            "--service=-",
         ])
         .unwrap_err()
         .to_string();
@@ -295,6 +455,12 @@ mod tests {
             "--log-format",
             "--concurrency",
             "--worker-image",
+            "--external-metrics:",
+            "--external-metrics-port",
+            "--external-metrics-service",
+            "--external-metrics-certificate",
+            "--external-metrics-secret",
+            "--service",
         ] {
             assert!(faults.lines().any(|line| line.starts_with(flag)), "{flag} is missing in:\n{faults}");
         }
@@ -304,5 +470,16 @@ mod tests {
     fn without_election_there_is_no_lease() {
         assert_eq!(parse(&["--leader-election=false"]).unwrap().election, None);
         assert!(parse(&["--leader-election"]).unwrap().election.is_some());
+    }
+
+    #[test]
+    fn external_metrics_need_a_service_and_an_owner_or_say_why_they_are_off() {
+        let by_hand = parse(&[]).unwrap().external_metrics;
+        assert_eq!(by_hand, ExternalMetricsArgs::default());
+        assert!(by_hand.service().unwrap_err().contains("--external-metrics-service"));
+        let off = parse(&["--external-metrics=false", "--external-metrics-service=s"]).unwrap().external_metrics;
+        assert!(off.service().unwrap_err().contains("--external-metrics=false"));
+        let faults = parse(&["--external-metrics-service=s"]).unwrap_err().to_string();
+        assert!(faults.starts_with("--external-metrics-cluster-role: "), "{faults}");
     }
 }

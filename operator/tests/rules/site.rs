@@ -10,6 +10,7 @@ use kube::{Api, Client};
 use mutt_cluster::ControlPlane;
 use mutt_crds::{AlertRule, MuttPipeline};
 use mutt_operator::rules::{self, RulesState};
+use mutt_operator::runtime::args::ExternalMetricsArgs;
 use mutt_operator::runtime::metrics::Metrics;
 use mutt_operator::runtime::shutdown::ShutdownTrigger;
 use mutt_operator::runtime::{Args, Context, Shutdown};
@@ -116,6 +117,8 @@ impl Site {
             log_filter: "info".to_owned(),
             log_format: None,
             concurrency: 4,
+            external_metrics: ExternalMetricsArgs::default(),
+            service: None,
             check: false,
         };
         let context = Arc::new(Context::with_client(args, self.client.clone(), Arc::new(Metrics::new().unwrap())));
