@@ -19,12 +19,9 @@ pub struct Binaries {
 impl Binaries {
     /// The folder under `$XDG_CACHE_HOME` (or `~/.cache`) that `e2e/cluster/build` fills.
     pub fn cached() -> Self {
-        let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let cache = set("XDG_CACHE_HOME")
-            .unwrap_or_else(|| set("HOME").unwrap_or_else(|| PathBuf::from("/root")).join(".cache"));
         let versions: Vec<&str> =
             VERSIONS.lines().filter_map(|line| line.split_once('=').map(|(_, version)| version)).collect();
-        Self { folder: cache.join("mutt").join(format!("cluster-{}", versions.join("-"))) }
+        Self { folder: cache().join(format!("cluster-{}", versions.join("-"))) }
     }
 
     /// The folder itself, to be put into PATH.
@@ -48,6 +45,14 @@ impl Binaries {
     pub fn kubectl(&self) -> Result<PathBuf, ClusterError> {
         installed("kubectl").or_else(|_| self.get("kubectl"))
     }
+}
+
+/// Where MUTT's development keeps what outlives a checkout.
+pub(crate) fn cache() -> PathBuf {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache =
+        set("XDG_CACHE_HOME").unwrap_or_else(|| set("HOME").unwrap_or_else(|| PathBuf::from("/root")).join(".cache"));
+    cache.join("mutt")
 }
 
 /// A program of the distribution.

@@ -9,6 +9,9 @@ pub enum ClusterError {
     /// `e2e/cluster/build` has not run on this machine, or not for these versions.
     #[error("{} is not there; `make cluster-binaries` builds it", .0.display())]
     NotBuilt(PathBuf),
+    /// `e2e/cluster/build-keda` has not compiled KEDA on this machine, or not this version.
+    #[error("KEDA is not in {}; `make keda-binaries` builds it", .0.display())]
+    NoKeda(PathBuf),
     /// A node makes namespaces, mounts and interfaces.
     #[error("a node needs root: run this with sudo (the control plane alone does not)")]
     NotRoot,

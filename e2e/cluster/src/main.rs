@@ -21,6 +21,9 @@ enum Subcommands {
         /// Import an image archive (as of `docker save`); may be repeated.
         #[arg(long = "image", value_name = "FILE")]
         images: Vec<PathBuf>,
+        /// Install KEDA, which then serves external metrics.
+        #[arg(long)]
+        keda: bool,
         /// Where the logs are kept when something fails.
         #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir().join("mutt-cluster-logs"))]
         logs: PathBuf,
@@ -41,6 +44,8 @@ enum Subcommands {
         directory: PathBuf,
         #[arg(long = "image")]
         images: Vec<PathBuf>,
+        #[arg(long)]
+        keda: bool,
         #[arg(last = true)]
         command: Vec<OsString>,
     },
@@ -50,11 +55,11 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
     let outcome = match Arguments::parse().command {
         Subcommands::Init { arguments } => mutt_cluster::init(&arguments),
-        Subcommands::Run { images, logs, command } => {
-            asynchronous(mutt_cluster::run(RunOptions { images, logs, command }))
+        Subcommands::Run { images, keda, logs, command } => {
+            asynchronous(mutt_cluster::run(RunOptions { images, keda, logs, command }))
         }
-        Subcommands::Inside { directory, images, command } => {
-            asynchronous(mutt_cluster::inside(directory, images, &command))
+        Subcommands::Inside { directory, images, keda, command } => {
+            asynchronous(mutt_cluster::inside(directory, images, keda, &command))
         }
     };
     match outcome {

@@ -18,7 +18,7 @@ use rustix::process::{Signal, WaitOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    Binaries, ClusterError,
+    Binaries, ClusterError, Keda,
     binaries::installed,
     cgroup,
     node::{Node, NodeOptions},
@@ -55,6 +55,8 @@ const INSTALLED: &[&str] = &["etcd", "runc", "ip", "nft", "iptables", "conntrack
 pub struct RunOptions {
     /// Image archives (as of `docker save`) that the node shall have.
     pub images: Vec<PathBuf>,
+    /// Whether the node shall have KEDA.
+    pub keda: bool,
     /// Where the logs are kept when something fails.
     pub logs: PathBuf,
     /// The command and its arguments.
@@ -67,6 +69,9 @@ pub struct RunOptions {
 /// When the node cannot be prepared; what happens within is told by the exit code.
 pub async fn run(options: RunOptions) -> Result<u8, ClusterError> {
     check()?;
+    if options.keda {
+        Keda::cached().images()?;
+    }
     sweep();
     let directory = ServerDirectory::create()?;
     let name = directory.path().file_name().unwrap_or_default().to_owned();
@@ -75,6 +80,9 @@ pub async fn run(options: RunOptions) -> Result<u8, ClusterError> {
     for image in &options.images {
         let image = fs::canonicalize(image).map_err(ClusterError::io(format!("find the image {}", image.display())))?;
         arguments.extend(["--image".into(), image.into()]);
+    }
+    if options.keda {
+        arguments.push("--keda".into());
     }
     arguments.push("--".into());
     arguments.extend(options.command.iter().cloned());
@@ -185,10 +193,15 @@ pub fn init(arguments: &[OsString]) -> Result<u8, ClusterError> {
 ///
 /// # Errors
 /// When the node does not start.
-pub async fn inside(directory: PathBuf, images: Vec<PathBuf>, command: &[OsString]) -> Result<u8, ClusterError> {
+pub async fn inside(
+    directory: PathBuf,
+    images: Vec<PathBuf>,
+    keda: bool,
+    command: &[OsString],
+) -> Result<u8, ClusterError> {
     let start = std::time::Instant::now();
     let cgroup = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let node = Node::start(NodeOptions { directory, cgroup, images }).await?;
+    let node = Node::start(NodeOptions { directory, cgroup, images, keda }).await?;
     eprintln!("mutt-cluster: the node is ready after {:.1} s", start.elapsed().as_secs_f64());
     // Ctrl-C is the command's now; this process ends when the command has.
     let _interrupts = signal(SignalKind::interrupt()).map_err(ClusterError::io("listen for signals"))?;

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use serde_json::json;
 
-use super::{NODE, containerd::Containerd, network};
+use super::{NODE, containerd::Containerd, dns, network};
 use crate::{
     Binaries, ClusterError, ControlPlane,
     pki::{KeyFiles, Subject},
@@ -58,6 +58,8 @@ fn kubelet_config(
         "tlsCertFile": serving.certificate,
         "tlsPrivateKeyFile": serving.key,
         "containerRuntimeEndpoint": format!("unix://{}", containerd.socket().display()),
+        "clusterDNS": [network::NODE],
+        "clusterDomain": dns::DOMAIN,
         "podLogsDir": below("pods"),
         "volumePluginDir": below("volume-plugins"),
         "cgroupDriver": "cgroupfs",

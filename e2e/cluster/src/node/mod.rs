@@ -1,6 +1,7 @@
 //! The node: containerd, kubelet and kube-proxy beside a control plane, inside the namespaces that [`crate::run`] made.
 
 mod containerd;
+mod dns;
 mod image;
 mod kubelet;
 mod mounts;
@@ -16,8 +17,9 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Binaries, ClusterError, ControlPlane, ControlPlaneOptions, process::Program};
+use crate::{Binaries, ClusterError, ControlPlane, ControlPlaneOptions, Keda, process::Program};
 use containerd::Containerd;
+use dns::Dns;
 
 /// Name of the one node.
 const NODE: &str = "node1";
@@ -34,6 +36,8 @@ pub(crate) struct NodeOptions {
     pub(crate) cgroup: String,
     /// Image archives to import.
     pub(crate) images: Vec<PathBuf>,
+    /// Whether KEDA is installed.
+    pub(crate) keda: bool,
 }
 
 /// A running node with its control plane.
@@ -45,6 +49,7 @@ pub(crate) struct Node {
     // Dropped in this order.
     kube_proxy: Program,
     kubelet: Program,
+    _dns: Dns,
     containerd: Containerd,
 }
 
@@ -61,14 +66,22 @@ impl Node {
             .scheduler()
             .serve_node(network::NODE, network::SERVICES)
             .directory(&directory);
-        let images = image::import(&containerd, &directory, &binaries, &options.images);
+        let mut archives = options.images;
+        if options.keda {
+            archives.extend(Keda::cached().images()?);
+        }
+        let images = image::import(&containerd, &directory, &binaries, &archives);
         let (control_plane, images) = tokio::join!(control_plane.start(), images);
         images?;
         let control_plane = control_plane?;
+        let dns = Dns::start(&control_plane).await?;
         let kubelet = kubelet::kubelet(&control_plane, &containerd, &binaries, &options.cgroup)?;
         let kube_proxy = kubelet::kube_proxy(&control_plane, &binaries)?;
-        let mut node = Self { directory, binaries, control_plane, kube_proxy, kubelet, containerd };
+        let mut node = Self { directory, binaries, control_plane, kube_proxy, kubelet, _dns: dns, containerd };
         node.ready().await?;
+        if options.keda {
+            Keda::cached().install(&node.binaries.kubectl()?, node.control_plane.kubeconfig(), &node.directory)?;
+        }
         Ok(node)
     }
 
