@@ -107,7 +107,8 @@ pub(super) async fn postgres() -> Result<PostgresServer, Fatal> {
     Ok(postgres)
 }
 
-async fn prepare(url: &str, client: &Redis, keys: &Keys, rules: usize) -> Result<(), Fatal> {
+/// Migrates the database and publishes a synthetic rule set.
+pub(super) async fn prepare(url: &str, client: &Redis, keys: &Keys, rules: usize) -> Result<(), Fatal> {
     let pool = PgPool::connect(url).await.map_err(|error| Fatal::failed("cannot connect to PostgreSQL", error))?;
     crate::db::migrate(&pool).await.map_err(|error| Fatal::failed("cannot migrate", error))?;
     pool.close().await;

@@ -13,6 +13,7 @@ mod matching;
 mod process;
 mod report;
 mod samples;
+mod sizing;
 
 use std::time::Duration;
 
@@ -46,10 +47,11 @@ enum Subject {
     Alerter,
     Forwarder,
     Latency,
+    Sizing,
 }
 
 impl Subject {
-    const ALL: [Self; 5] = [Self::Ingest, Self::Matching, Self::Alerter, Self::Forwarder, Self::Latency];
+    const ALL: [Self; 6] = [Self::Ingest, Self::Matching, Self::Alerter, Self::Forwarder, Self::Latency, Self::Sizing];
 }
 
 /// Length and number of the measurements.
@@ -88,6 +90,7 @@ pub(crate) async fn run(args: BenchArgs, _tool: Tool) -> Result<(), Fatal> {
             Subject::Alerter => alerter::measure(plan).await?,
             Subject::Forwarder => forwarder::measure(plan).await?,
             Subject::Latency => latency::measure(plan).await?,
+            Subject::Sizing => sizing::measure(plan).await?,
         };
         for row in rows {
             report.add(row);

@@ -135,14 +135,28 @@ fn memory_mib(pid: u32, field: &str) -> f64 {
     kib.unwrap_or(0.0) / 1024.0
 }
 
-/// CPU time of a process from `/proc/<pid>/stat` (fields 14 and 15, in ticks of 10 ms).
-fn cpu_of(pid: u32) -> Duration {
-    const TICK: Duration = Duration::from_millis(10);
+/// A tick of `/proc/<pid>/stat`.
+const TICK: Duration = Duration::from_millis(10);
+
+/// CPU time of a process, user and system.
+pub(super) fn cpu_of(pid: u32) -> Duration {
+    let [user, system, ..] = ticks(pid);
+    TICK * (user + system)
+}
+
+/// CPU time of a process, of its living children, and of those that have ended.
+pub(super) fn cpu_of_family(pid: u32) -> Duration {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let living = children.split_whitespace().filter_map(|child| child.parse().ok()).map(cpu_of).sum::<Duration>();
+    TICK * ticks(pid).iter().sum::<u32>() + living
+}
+
+/// User and system time of a process and of its ended children (fields 14 to 17 of `/proc/<pid>/stat`); 0 if it is gone.
+fn ticks(pid: u32) -> [u32; 4] {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name in parentheses may hold spaces; what follows it does not.
+    // The name in parentheses may hold spaces; what follows it does not, and begins with field 3.
     let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect::<Vec<_>>()).unwrap_or_default();
-    let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
-    TICK * (ticks(11) + ticks(12))
+    [11, 12, 13, 14].map(|index| fields.get(index).and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
 /// Binds a process (or the calling thread) to a core, where there are several.

@@ -24,7 +24,7 @@ pub(super) struct Row {
     pub(super) measured: String,
     /// The limit in the same run, empty where there is none.
     pub(super) limit: String,
-    /// What was aimed at.
+    /// What was aimed at; empty for a figure that is only told.
     pub(super) goal: String,
     /// Whether it was reached.
     pub(super) met: bool,
@@ -55,8 +55,12 @@ impl Report {
 
     /// Adds a row; it is shown at once, since a run takes minutes.
     pub(super) fn add(&mut self, row: Row) {
-        let mark = if row.met { "met" } else { "MISSED" };
-        eprintln!("{:<58} {:>34}  {mark} ({}) {}", row.what, row.measured, row.goal, row.limit);
+        let verdict = match (row.goal.as_str(), row.met) {
+            ("", _) => String::new(),
+            (goal, true) => format!("met ({goal})"),
+            (goal, false) => format!("MISSED ({goal})"),
+        };
+        eprintln!("{:<58} {:>34}  {verdict} {}", row.what, row.measured, row.limit);
         self.rows.push(row);
     }
 
@@ -79,8 +83,12 @@ impl Report {
             self.machine
         );
         for row in &self.rows {
-            let mark = if row.met { "met" } else { "**missed**" };
-            let Row { what, measured, limit, goal, .. } = row;
+            let Row { what, measured, limit, goal, met } = row;
+            let mark = match (goal.as_str(), met) {
+                ("", _) => "",
+                (_, true) => "met",
+                (_, false) => "**missed**",
+            };
             let _ = writeln!(text, "| {what} | {measured} | {limit} | {goal} | {mark} |");
         }
         text
