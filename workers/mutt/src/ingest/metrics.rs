@@ -13,6 +13,12 @@ pub(crate) struct Metrics {
     pub(crate) accepted: IntCounter,
     refused: [IntCounter; Reason::ALL.len()],
     pub(crate) queue_depth: IntGauge,
+    /// Depth at which senders are refused.
+    pub(crate) queue_limit: IntGauge,
+    /// What Redis uses.
+    pub(crate) redis_bytes: IntGauge,
+    /// Use at which senders are refused; 0 = not known.
+    pub(crate) redis_bytes_limit: IntGauge,
     pub(crate) latency: Histogram,
     pub(crate) rate_limit_hits: IntCounter,
 }
@@ -25,19 +31,31 @@ impl Metrics {
             &["status", "reason"],
         )?;
         let queue_depth = IntGauge::new("mutt_ingest_queue_depth", "Events in the ingest queue")?;
+        let queue_limit =
+            IntGauge::new("mutt_ingest_queue_limit", "Depth of the ingest queue at which senders are refused")?;
+        let redis_bytes = IntGauge::new("mutt_redis_memory_used_bytes", "Memory that Redis uses")?;
+        let redis_bytes_limit = IntGauge::new(
+            "mutt_redis_memory_limit_bytes",
+            "Memory of Redis at which senders are refused; 0 = not known",
+        )?;
         let latency = HistogramOpts::new("mutt_ingest_latency_seconds", "Seconds from a request's head to its answer")
             .buckets(LATENCY_BUCKETS_S.to_vec());
         let latency = Histogram::with_opts(latency)?;
         let rate_limit_hits =
             IntCounter::new("mutt_ingest_rate_limit_hits_total", "Requests refused by the limit per source")?;
         registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(queue_depth.clone()))?;
+        for gauge in [&queue_depth, &queue_limit, &redis_bytes, &redis_bytes_limit] {
+            registry.register(Box::new(gauge.clone()))?;
+        }
         registry.register(Box::new(latency.clone()))?;
         registry.register(Box::new(rate_limit_hits.clone()))?;
         Ok(Self {
             accepted: requests.get_metric_with_label_values(&["success", ""])?,
             refused: Reason::ALL.map(|reason| requests.with_label_values(&["fail", reason.word()])),
             queue_depth,
+            queue_limit,
+            redis_bytes,
+            redis_bytes_limit,
             latency,
             rate_limit_hits,
         })

@@ -77,12 +77,17 @@ async fn look(lane: &Lane, settings: &IngestorSettings, turn: u64) -> Result<(),
         let info: String = redis.query(mutt_queue::redis::cmd("INFO").arg("memory")).await?;
         let memory = Memory::parse(&info);
         let set = settings.max_redis_bytes;
-        shared.gate.set_bytes(memory.used, if set > 0 { set } else { memory.default_max() });
+        let limit = if set > 0 { set } else { memory.default_max() };
+        shared.gate.set_bytes(memory.used, limit);
+        shared.metrics.redis_bytes.set(memory.used as i64);
+        shared.metrics.redis_bytes_limit.set(limit as i64);
     }
     if turn.is_multiple_of(SETTINGS_EVERY) {
         let changed = settings::read(redis, keys).await?;
         let depth_max = changed.get(DEPTH_MAX_SETTING).and_then(|text| text.parse().ok()).filter(|max| *max > 0);
-        shared.gate.set_depth_max(depth_max.unwrap_or(settings.max_queue_size));
+        let depth_max = depth_max.unwrap_or(settings.max_queue_size);
+        shared.gate.set_depth_max(depth_max);
+        shared.metrics.queue_limit.set(depth_max as i64);
     }
     Ok(())
 }
