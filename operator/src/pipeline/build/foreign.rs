@@ -156,11 +156,11 @@ pub struct Relabeling {
     derive = "PartialEq"
 )]
 pub struct PrometheusRuleConfig {
-    /// Alerts, evaluated group by group.
+    /// Rules, evaluated group by group.
     pub groups: Vec<RuleGroup>,
 }
 
-/// A group of alerts.
+/// A group of rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleGroup {
     /// Name, unique in the object.
@@ -168,22 +168,29 @@ pub struct RuleGroup {
     /// Time between evaluations, as `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<String>,
-    /// Its alerts.
-    pub rules: Vec<AlertingRule>,
+    /// Its rules.
+    pub rules: Vec<Rule>,
 }
 
-/// One alert of Prometheus.
+/// An alert of Prometheus, or a rule that records a series: it has one of the two names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AlertingRule {
-    /// Name.
-    pub alert: String,
-    /// PromQL; true where it has a value.
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Name of the series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// Name of the alert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<String>,
+    /// PromQL; an alert is true where it has a value.
     pub expr: String,
     /// How long it must be true.
     #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
     pub for_: Option<String>,
-    /// Labels of the alert.
+    /// Labels that are added.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// `summary` and `description`.
+    /// Of an alert: `summary`, `description` and `runbook_url`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }

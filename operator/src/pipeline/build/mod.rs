@@ -14,7 +14,7 @@ mod network_policy;
 mod pod;
 mod ports;
 mod probes;
-mod prometheus_rule;
+pub mod prometheus;
 mod route;
 mod service;
 mod service_account;
@@ -51,7 +51,7 @@ pub fn build(pipeline: &Resolved) -> Children<Prepared> {
         ingresses: ingress::ingress(pipeline).into_iter().collect(),
         routes: route::routes(pipeline),
         service_monitors: service_monitor::service_monitor(pipeline).into_iter().collect(),
-        prometheus_rules: prometheus_rule::prometheus_rule(pipeline).into_iter().collect(),
+        prometheus_rules: prometheus::prometheus_rule(pipeline).into_iter().collect(),
         held_back: held_back.into_iter().map(|role| role.component.child_name(&pipeline.name)).collect(),
         state: PhantomData,
     }
