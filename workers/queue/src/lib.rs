@@ -43,4 +43,4 @@ pub use redis;
 pub use script::{Call, Script};
 pub use subscription::{Notice, Subscription};
 pub use summary::summary_keys;
-pub use totals::Totals;
+pub use totals::{QueueState, Totals};

@@ -8,6 +8,7 @@
 //!   − leased (forwarder) − delayed − refused
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use redis::Value;
 
@@ -65,6 +66,22 @@ pub struct Totals {
     pub dlq_moog: i64,
     /// Length of `dlq:dead`.
     pub dlq_dead: i64,
+    /// Age of the oldest waiting event and event in flight, alert and alert in flight.
+    ages: [Option<Duration>; 4],
+}
+
+/// One queue, waiting or in processing, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueState {
+    /// `ingest` or `alert`.
+    pub queue: &'static str,
+    /// `waiting` or `processing`.
+    pub state: &'static str,
+    /// Elements.
+    pub depth: i64,
+    /// Since the oldest one was accepted, by Redis' clock; in processing, the oldest of what was taken first. `None` if
+    /// there is none, or it does not say when it came.
+    pub oldest_age: Option<Duration>,
 }
 
 impl Totals {
@@ -98,6 +115,23 @@ impl Totals {
         self.gap_events() + self.gap_alerts()
     }
 
+    /// Both queues, waiting and in processing. Retries that wait and alerts refused during a pause are in neither.
+    pub fn queues(&self) -> [QueueState; 4] {
+        let [ingest, in_flight, alert, alerts_in_flight] = self.ages;
+        let state = |queue, state, depth, oldest_age| QueueState { queue, state, depth, oldest_age };
+        [
+            state("ingest", "waiting", self.ingest_queue, ingest),
+            state("ingest", "processing", self.in_flight, in_flight),
+            state("alert", "waiting", self.alert_queue, alert),
+            state("alert", "processing", self.alerts_in_flight, alerts_in_flight),
+        ]
+    }
+
+    /// The four dead letter queues by the word behind `dlq:`.
+    pub fn dead_letters(&self) -> [(&'static str, i64); 4] {
+        [("ingest", self.dlq_ingest), ("alerter", self.dlq_alerter), ("moog", self.dlq_moog), ("dead", self.dlq_dead)]
+    }
+
     /// Reads everything in one script.
     ///
     /// # Errors
@@ -116,8 +150,9 @@ impl Totals {
             &keys.dlq_moog,
             &keys.dlq_dead,
         ]);
-        call.arg(&keys.processing_alerter);
-        let (flat, depths, in_flight): (Vec<Value>, [i64; 9], i64) = redis.run_as(&call).await?;
+        call.arg(&keys.processing_alerter).arg(&keys.processing_moog);
+        let (flat, depths, in_flight, now_us, received): (Vec<Value>, [i64; 9], i64, i64, [String; 4]) =
+            redis.run_as(&call).await?;
         let [
             ingest_queue,
             alert_queue,
@@ -142,8 +177,15 @@ impl Totals {
             dlq_alerter,
             dlq_moog,
             dlq_dead,
+            ages: received.map(|time| age(&time, now_us)),
         })
     }
+}
+
+/// Clocks of two machines may differ; nothing is younger than now.
+fn age(received: &str, now_us: i64) -> Option<Duration> {
+    let received: jiff::Timestamp = received.parse().ok()?;
+    Some(Duration::from_micros(u64::try_from(now_us - received.as_microsecond()).unwrap_or(0)))
 }
 
 /// The length of one list.
@@ -154,10 +196,16 @@ pub async fn depth(redis: &Redis, list: &str) -> Result<u64, RedisError> {
     redis.query(redis::cmd("LLEN").arg(list)).await
 }
 
-/// The oldest element of a queue, whose `_received_at` gives the queue's oldest age.
-///
-/// # Errors
-/// Those of a command.
-pub async fn oldest(redis: &Redis, list: &str) -> Result<Option<Vec<u8>>, RedisError> {
-    redis.query(redis::cmd("LINDEX").arg(list).arg(-1)).await
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_by_redis_clock_and_never_negative() {
+        let now_us = 1_764_072_010_500_000;
+        assert_eq!(age("2025-11-25T12:00:00.25Z", now_us), Some(Duration::from_millis(10_250)));
+        assert_eq!(age("2025-11-25T12:00:20Z", now_us), Some(Duration::ZERO));
+        assert_eq!(age("", now_us), None);
+        assert_eq!(age("yesterday", now_us), None);
+    }
 }

@@ -90,6 +90,7 @@ pub(crate) struct Decisions {
     alerts: Vec<u8>,
     alert_ends: Vec<(u32, usize)>,
     alert_bytes_before: usize,
+    accepted: Vec<i64>,
 }
 
 impl Decisions {
@@ -132,6 +133,7 @@ impl Decisions {
             Ok(parsed) => parsed,
             Err(rejected) => return self.fates.push(Fate::Dead(rejected)),
         };
+        self.accepted.extend(event.accepted_at());
         let mut scratch = shared.scratch.borrow_mut();
         scratch.set_now(shared.started.elapsed().as_secs());
         let decision = rules.compiled.decide(&event.view(), &mut scratch);
@@ -155,6 +157,11 @@ impl Decisions {
             self.row_elements.push(index as u32);
         }
         self.fates.push(fate);
+    }
+
+    /// When the events were accepted, see [`QueuedEvent::accepted_at`].
+    pub(crate) fn accepted(&self) -> &[i64] {
+        &self.accepted
     }
 
     /// The rows to be audited.
@@ -225,6 +232,7 @@ impl Decisions {
         self.row_elements.clear();
         self.fates.clear();
         self.fates.reserve(elements);
+        self.accepted.clear();
         self.templates.clear();
         self.template_of.clear();
         self.groups.clear();

@@ -30,6 +30,13 @@ pub(crate) struct QueuedEvent<'a> {
     pub correlation_id: Option<Cow<'a, str>>,
     /// Microseconds since 2000-01-01 UTC.
     pub received_at: Option<i64>,
+    /// Whether a person put it back from a dead letter queue.
+    pub replayed: bool,
+}
+
+/// When an element was accepted, as far as that says how fast the pipeline is.
+pub(crate) fn accepted_at(element: &[u8]) -> Option<i64> {
+    QueuedEvent::parse(element).ok()?.0.accepted_at()
 }
 
 impl<'a> QueuedEvent<'a> {
@@ -46,6 +53,11 @@ impl<'a> QueuedEvent<'a> {
         })?;
         deserializer.end().map_err(|error| Rejected::new(Reason::NotJson, error))?;
         Ok((fields.into_event()?, text))
+    }
+
+    /// When it was accepted, unless it lay in a dead letter queue since.
+    pub(crate) fn accepted_at(&self) -> Option<i64> {
+        self.received_at.filter(|_| !self.replayed)
     }
 
     /// What the rules look at.
@@ -73,6 +85,7 @@ struct Fields<'a> {
     event_id: Value<'a>,
     correlation_id: Value<'a>,
     received_at: Value<'a>,
+    replays: Value<'a>,
 }
 
 #[derive(Default)]
@@ -153,6 +166,7 @@ impl<'a> Fields<'a> {
                 event_id: uuid,
                 correlation_id: self.correlation_id.text(),
                 received_at: self.received_at.time(),
+                replayed: !matches!(self.replays, Value::None),
             });
         }
         if !matches!(self.timestamp, Value::None) && timestamp.is_none() && hostname.is_some() && message.is_some() {
@@ -189,6 +203,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 Key::EventId => &mut fields.event_id,
                 Key::CorrelationId => &mut fields.correlation_id,
                 Key::ReceivedAt => &mut fields.received_at,
+                Key::Replays => &mut fields.replays,
                 Key::Other => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
@@ -211,6 +226,7 @@ enum Key {
     EventId,
     CorrelationId,
     ReceivedAt,
+    Replays,
     Other,
 }
 
@@ -243,6 +259,7 @@ impl Visitor<'_> for KeySeed {
             "_event_id" => Key::EventId,
             "_correlation_id" => Key::CorrelationId,
             "_received_at" => Key::ReceivedAt,
+            "_replays" => Key::Replays,
             _ => Key::Other,
         })
     }

@@ -10,7 +10,7 @@ use super::outgoing::{meta_alert, queue_outbox};
 use crate::audit::Outbox;
 use crate::worker::Backoff;
 
-/// Finishes an audited batch. `alerts` as in [`queue_outbox`].
+/// Finishes an audited batch. `alerts` as in [`queue_outbox`], `accepted` as in [`super::metrics::Metrics::finished`].
 ///
 /// # Errors
 /// When another worker has the batch, or this one ends first; the stored outbox is then finished by the next owner.
@@ -19,6 +19,7 @@ pub(crate) async fn finish(
     job: &Job,
     outbox: &Outbox,
     alerts: Option<Vec<Json>>,
+    accepted: &[i64],
 ) -> Result<(), Abandoned> {
     let Batch { lease, elements } = &job.batch;
     let limits = crew.limits.get();
@@ -30,12 +31,12 @@ pub(crate) async fn finish(
         match crew.leases.finish(lease, &made, limits, &metas).await {
             Ok(Finished::Done { alert_depth, meta_alerts }) => {
                 crew.alert_depth.set(alert_depth);
-                crew.board.metrics.finished(outbox, meta_alerts, elements.len(), job.taken.elapsed());
+                crew.board.metrics.finished(outbox, meta_alerts, job, accepted);
                 return Ok(());
             }
             // Only after an answer that was lost: this worker did it.
             Ok(Finished::AlreadyDone) => {
-                crew.board.metrics.finished(outbox, metas.len() as u64, elements.len(), job.taken.elapsed());
+                crew.board.metrics.finished(outbox, metas.len() as u64, job, accepted);
                 return Ok(());
             }
             Ok(Finished::LostLease) => return Err(Abandoned::LostLease),

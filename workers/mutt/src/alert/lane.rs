@@ -8,6 +8,7 @@ use mutt_queue::{Batch, Phase};
 
 use super::crew::{Crew, GROUP_MAX};
 use super::decide::Decisions;
+use super::event::accepted_at;
 use super::finish::finish;
 use super::reason::{Reason, Rejected};
 use super::second::describe;
@@ -76,8 +77,9 @@ impl<'a> Lane<'a> {
                 let finishes = jobs.iter().zip(&outboxes).zip(&mut self.decisions).map(|((job, outbox), decisions)| {
                     let crew = self.crew;
                     let alerts = decisions.take_alerts();
+                    let accepted = decisions.accepted();
                     async move {
-                        let finished = finish(crew, job, outbox, Some(alerts)).await;
+                        let finished = finish(crew, job, outbox, Some(alerts), accepted).await;
                         over(crew, job, finished);
                     }
                 });
@@ -122,8 +124,13 @@ impl<'a> Lane<'a> {
 
     async fn process(&mut self, job: &Job, look_first: bool) -> Result<(), Abandoned> {
         let Audited { outbox, own } = self.audit(job, look_first || job.successor).await?;
-        let alerts = if own { Some(self.decisions[0].take_alerts()) } else { None };
-        finish(self.crew, job, &outbox, alerts).await
+        if own {
+            let alerts = self.decisions[0].take_alerts();
+            return finish(self.crew, job, &outbox, Some(alerts), self.decisions[0].accepted()).await;
+        }
+        // Audited by another owner or before an answer was lost: no decisions were needed, so read the times again.
+        let accepted: Vec<i64> = job.batch.elements.iter().filter_map(|element| accepted_at(element)).collect();
+        finish(self.crew, job, &outbox, None, &accepted).await
     }
 
     /// Decides and audits the batch, however long PostgreSQL is away; returns what the finish owes.

@@ -1,13 +1,18 @@
 //! What the alerter tells Prometheus: the names of CONTRACT section 7, and more of the same family.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets};
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
+};
 
+use super::lane::Job;
 use super::reason::Reason;
-use crate::audit::Outbox;
+use crate::audit::{Outbox, timestamp};
 use crate::rulesource::{Active, KeeperEvents, RuleSourceError};
+use crate::telemetry::{ACCEPTED_TO_BUCKETS_S, QueueGauges};
 
 /// All metrics of one alerter; clones share them.
 #[derive(Clone)]
@@ -22,8 +27,12 @@ pub(crate) struct Metrics {
     pub dlq_depth: IntGauge,
     /// See [`Metrics::queue_depth`].
     pub processing_list_depth: IntGauge,
-    /// `mutt_conservation_gap`: 0 unless something is lost or invented.
-    pub gap: IntGauge,
+    /// Both queues, dead letters, the balance.
+    pub queues: QueueGauges,
+    accepted_to_audited: Histogram,
+    rules_lag: Gauge,
+    /// Since when another revision is current than the one in use.
+    behind_since: Arc<Mutex<Option<Instant>>>,
     write_ms: Histogram,
     reload: Histogram,
     reload_failures: IntCounter,
@@ -81,10 +90,17 @@ impl Metrics {
             queue_depth: new.gauge("mutt_alerter_queue_depth", "Alerts waiting in the alert queue")?,
             dlq_depth: new.gauge("mutt_alerter_dlq_depth", "Events in the alerter's dead letter queue")?,
             processing_list_depth: new.gauge("mutt_alerter_processing_list_depth", "Events in flight in all alerters")?,
-            gap: new.gauge(
-                "mutt_conservation_gap",
-                "Accepted less finished, queued, in flight and dead-lettered events, plus the same of alerts; not 0 for a minute = alarm",
+            queues: QueueGauges::register(registry)?,
+            accepted_to_audited: new.histogram(
+                "mutt_accepted_to_audited_seconds",
+                "From an event's acceptance to the finish of its batch, audited and its alert queued; replays are not counted",
+                ACCEPTED_TO_BUCKETS_S.to_vec(),
             )?,
+            rules_lag: new.add(Gauge::new(
+                "mutt_alerter_rules_lag_seconds",
+                "0 while the current revision of the rules is in use, else seconds since this worker saw that it is not",
+            ))?,
+            behind_since: Arc::default(),
             write_ms: new.histogram("mutt_db_write_latency_ms", "Milliseconds of one audit transaction", millis)?,
             reload: new.histogram(
                 "mutt_alerter_cache_reload_latency_seconds",
@@ -127,8 +143,8 @@ impl Metrics {
         })
     }
 
-    /// A batch is finished.
-    pub(crate) fn finished(&self, outbox: &Outbox, meta_alerts: u64, events: usize, took: Duration) {
+    /// A batch is finished. `accepted`: when its events were, in µs since 2000, those of which this is of interest.
+    pub(crate) fn finished(&self, outbox: &Outbox, meta_alerts: u64, job: &Job, accepted: &[i64]) {
         let unhandled: usize = outbox.groups.iter().map(|group| group.elements.len()).sum();
         let poison = outbox.dead.iter().filter(|entry| Reason::is_poison(&entry.reason)).count();
         let by_status = [
@@ -142,11 +158,25 @@ impl Metrics {
         }
         self.alerts.inc_by(outbox.alerts.len() as u64 + meta_alerts);
         self.meta_alerts.inc_by(meta_alerts);
+        let took = job.taken.elapsed().as_secs_f64();
         let local = self.processing.local();
-        for _ in 0..events {
-            local.observe(took.as_secs_f64());
+        for _ in 0..job.batch.elements.len() {
+            local.observe(took);
         }
         local.flush();
+        let now = timestamp::now();
+        let local = self.accepted_to_audited.local();
+        for accepted in accepted {
+            // The ingestor's clock may be ahead.
+            local.observe((now - accepted).max(0) as f64 / 1e6);
+        }
+        local.flush();
+    }
+
+    /// Sets what grows by the clock alone.
+    pub(crate) fn tick(&self) {
+        let since = *self.behind_since.lock().unwrap_or_else(PoisonError::into_inner);
+        self.rules_lag.set(since.map_or(0.0, |since| since.elapsed().as_secs_f64()));
     }
 
     /// An audit transaction is over.
@@ -166,6 +196,13 @@ impl KeeperEvents for Metrics {
 
     fn failed(&self, _: &RuleSourceError) {
         self.reload_failures.inc();
+    }
+
+    fn behind(&self, behind: bool) {
+        let mut since = self.behind_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = behind.then(|| since.unwrap_or_else(Instant::now));
+        drop(since);
+        self.tick();
     }
 }
 

@@ -163,18 +163,22 @@ async fn gauges(redis: Redis, keys: Arc<Keys>, board: Arc<Board>) {
     loop {
         tick.tick().await;
         let metrics = &board.metrics;
+        metrics.tick();
         if let Some(active) = board.active.load_full() {
             metrics.rules_suspended.set(active.compiled.suspended(board.started.elapsed().as_secs()).len() as i64);
             metrics.step_limit_hits.set(active.compiled.step_limit_hits() as i64);
         }
         match Totals::read(&redis, &keys).await {
             Ok(totals) => {
-                metrics.gap.set(totals.gap());
+                metrics.queues.set(&totals);
                 metrics.queue_depth.set(totals.alert_queue);
                 metrics.dlq_depth.set(totals.dlq_alerter);
                 metrics.processing_list_depth.set(totals.in_flight);
             }
-            Err(error) => board.redis.down(error),
+            Err(error) => {
+                metrics.queues.unknown();
+                board.redis.down(error);
+            }
         }
     }
 }

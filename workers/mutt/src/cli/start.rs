@@ -3,7 +3,6 @@
 use std::{future::Future, io};
 
 use mutt_secrets::Secrets;
-use prometheus::Registry;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -45,7 +44,7 @@ where
         let (reload_trigger, reload) = Reload::channel();
         watch_signals(shutdown_trigger, reload_trigger)
             .map_err(|error| Fatal::failed("cannot watch signals", error))?;
-        let registry = Registry::new();
+        let registry = telemetry::registry().map_err(|error| Fatal::failed("cannot register metrics", error))?;
         tracing::info!(version = telemetry::VERSION, pod = common.pod_name, "{} starts", role.service());
         run(Context { secrets, registry, shutdown, reload }).await
     });

@@ -8,7 +8,7 @@ use super::args::DevRole;
 use crate::{
     alert, forward, ingest,
     settings::{AlerterSettings, ForwarderSettings, IngestorSettings, Vars, WebUiSettings, read_secrets},
-    webui,
+    telemetry, webui,
     worker::{Context, Fatal, Reload, Shutdown, ShutdownTrigger, single_threaded},
 };
 
@@ -30,7 +30,7 @@ impl Threads {
         for role in roles {
             let context = Context {
                 secrets: read_secrets(vars)?,
-                registry: prometheus::Registry::new(),
+                registry: telemetry::registry().map_err(|error| Fatal::failed("cannot register metrics", error))?,
                 shutdown: shutdown.clone(),
                 reload: reload.clone(),
             };

@@ -30,10 +30,11 @@ pub(crate) async fn deliver(
     metrics: &Metrics,
 ) -> Finish {
     let now = jiff::Timestamp::now();
-    let Payload { body, external_id, attempts, replays } = match payload::build(&alert.text, now.as_second()) {
-        Ok(payload) => payload,
-        Err(error) => return unsendable(&alert, &error, metrics),
-    };
+    let Payload { body, external_id, attempts, replays, accepted_at } =
+        match payload::build(&alert.text, now.as_second()) {
+            Ok(payload) => payload,
+            Err(error) => return unsendable(&alert, &error, metrics),
+        };
     let started = Instant::now();
     let reply = client.post(body, &credentials.key).await;
     metrics.latency.observe(started.elapsed().as_secs_f64());
@@ -58,6 +59,9 @@ pub(crate) async fn deliver(
             dead: u64::from(replays) >= REPLAYS_MAX,
         },
     };
+    if let (Fate::Delivered, Some(accepted)) = (&fate, accepted_at) {
+        metrics.delivered(accepted);
+    }
     metrics.alert(match fate {
         Fate::Delivered => "success",
         Fate::DeadLetter { .. } => "dlq",

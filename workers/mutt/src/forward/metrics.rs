@@ -4,6 +4,7 @@ use mutt_queue::moog::Breaker;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::verdict::Reason;
+use crate::telemetry::{ACCEPTED_TO_BUCKETS_S, QueueGauges};
 
 /// Registered once per process.
 #[derive(Clone)]
@@ -25,6 +26,9 @@ pub(crate) struct Metrics {
     pub(crate) paused: IntGauge,
     /// Length of the alert queue.
     pub(crate) queue_depth: IntGauge,
+    /// Both queues, dead letters, the balance.
+    pub(crate) queues: QueueGauges,
+    accepted_to_delivered: Histogram,
 }
 
 impl Metrics {
@@ -37,6 +41,11 @@ impl Metrics {
             IntGaugeVec::new(Opts::new("mutt_circuit_breaker_state", "0 closed, 1 half-open, 2 open."), &["name"])?,
         )?;
         let latency = HistogramOpts::new("mutt_moog_request_latency_seconds", "Time of one POST to the webhook.");
+        let to_delivered = HistogramOpts::new(
+            "mutt_accepted_to_delivered_seconds",
+            "From an event's acceptance to the webhook's 2xx; replays are not counted.",
+        )
+        .buckets(ACCEPTED_TO_BUCKETS_S.to_vec());
         let metrics = Self {
             requests: keep(
                 registry,
@@ -70,6 +79,8 @@ impl Metrics {
             )?,
             paused: gauge("mutt_moog_paused", "1 while the webhook refuses the key or the URL.")?,
             queue_depth: gauge("mutt_moog_queue_depth", "Alerts in the alert queue.")?,
+            queues: QueueGauges::register(registry)?,
+            accepted_to_delivered: keep(registry, Histogram::with_opts(to_delivered)?)?,
         };
         for reason in [Reason::Http, Reason::RateLimit, Reason::RetryExhausted, Reason::CircuitOpen] {
             metrics.requests.with_label_values(&["fail", reason.label()]);
@@ -85,6 +96,13 @@ impl Metrics {
     pub(crate) fn request(&self, reason: Reason) {
         let status = if reason == Reason::None { "success" } else { "fail" };
         self.requests.with_label_values(&[status, reason.label()]).inc();
+    }
+
+    /// The webhook took an alert whose event was accepted then.
+    pub(crate) fn delivered(&self, accepted: jiff::Timestamp) {
+        let took = jiff::Timestamp::now().duration_since(accepted).as_secs_f64();
+        // The ingestor's clock may be ahead.
+        self.accepted_to_delivered.observe(took.max(0.0));
     }
 
     /// What became of an alert: success, dlq or error.

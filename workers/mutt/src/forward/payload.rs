@@ -57,6 +57,9 @@ struct OwnKeys<'a> {
     correlation_id: Option<Cow<'a, str>>,
     #[serde(rename = "_received_at", borrow, default)]
     received_at: Option<Cow<'a, str>>,
+    /// Of the event; an alert that was replayed itself has its own.
+    #[serde(rename = "_replays", default)]
+    replays: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Serialize)]
@@ -87,6 +90,8 @@ pub(crate) struct Payload {
     pub(crate) attempts: u32,
     /// How often it was replayed from a DLQ.
     pub(crate) replays: u32,
+    /// When the event was accepted, unless it or its alert lay in a DLQ since.
+    pub(crate) accepted_at: Option<jiff::Timestamp>,
 }
 
 /// Severity word to Moogsoft's number; unknown words count as Warning.
@@ -115,10 +120,8 @@ pub(crate) fn build(text: &[u8], now_s: i64) -> Result<Payload, Unsendable> {
         .or(alert.correlation_id)
         .or(event.correlation_id)
         .map_or_else(|| made_id(&hostname, &message, alert.raw_json), Cow::into_owned);
-    let agent_time = event
-        .received_at
-        .and_then(|time| time.parse::<jiff::Timestamp>().ok())
-        .map_or(now_s, jiff::Timestamp::as_second);
+    let received_at = event.received_at.and_then(|time| time.parse::<jiff::Timestamp>().ok());
+    let agent_time = received_at.map_or(now_s, jiff::Timestamp::as_second);
     let word = alert.severity.and_then(|raw| serde_json::from_str::<Cow<'_, str>>(raw.get()).ok());
     let body = Body {
         signature: &hostname,
@@ -136,7 +139,8 @@ pub(crate) fn build(text: &[u8], now_s: i64) -> Result<Payload, Unsendable> {
         custom_info: alert.raw_json.unwrap_or(RawValue::NULL),
     };
     let body = serde_json::to_vec(&body).map_err(|error| Unsendable::Json(error.to_string()))?;
-    Ok(Payload { body, external_id, attempts: alert.attempts, replays: alert.replays })
+    let accepted_at = received_at.filter(|_| alert.replays == 0 && event.replays.is_none());
+    Ok(Payload { body, external_id, attempts: alert.attempts, replays: alert.replays, accepted_at })
 }
 
 /// An alert without any id (pushed by a script of the operator's) still needs one that a repeat keeps.

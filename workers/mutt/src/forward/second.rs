@@ -155,11 +155,15 @@ async fn read(
         }
         match Totals::read(&redis, &keys).await {
             Ok(totals) => {
+                metrics.queues.set(&totals);
                 metrics.queue_depth.set(totals.alert_queue);
                 metrics.dlq_depth.set(totals.dlq_moog);
                 metrics.processing_depth.set(totals.alerts_in_flight);
             }
-            Err(error) => state.down(error),
+            Err(error) => {
+                metrics.queues.unknown();
+                state.down(error);
+            }
         }
     }
 }

@@ -215,6 +215,14 @@ async fn alerts_arrive_as_the_contract_says_and_nothing_is_left_behind() {
     assert_eq!(forwarder.metric("mutt_moog_requests_total{reason=\"\",status=\"success\"}"), 155);
     assert_eq!(forwarder.metric("mutt_moog_request_latency_seconds_count"), 155);
     assert_eq!(forwarder.metric("mutt_circuit_breaker_state{name=\"moogsoft\"}"), 0);
+    assert_eq!(forwarder.metric("mutt_accepted_to_delivered_seconds_count"), 0, "these do not say when");
+    let received = r#""_received_at":"2001-07-01T00:00:00Z""#;
+    for (own, event) in [("", ""), (r#""_replays":1,"#, ""), ("", r#","_replays":1"#)] {
+        rig.push(&format!(r#"{{{own}"hostname":"a","message_body":"m","raw_json":{{{received}{event}}}}}"#)).await;
+    }
+    rig.until_settled().await;
+    assert_eq!(forwarder.metric("mutt_accepted_to_delivered_seconds_count"), 1, "replays say nothing of the pipeline");
+    assert!(forwarder.metric("mutt_accepted_to_delivered_seconds_sum") > 700_000_000);
     assert_eq!(rig.command::<Vec<String>>(&["KEYS", "mutt:heartbeat:moog:*"]).await.len(), 1);
     let ready = reqwest::get(format!("http://127.0.0.1:{}/ready", forwarder.health_port)).await.unwrap();
     assert_eq!(ready.status(), 200);
@@ -487,7 +495,7 @@ fn certificates(directory: &std::path::Path) -> ServerTls {
 async fn over_tls_only_a_receiver_that_the_given_ca_vouches_for_gets_alerts() {
     let rig = Rig::new().await;
     let (good, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let tls = Tls::load(&certificates(good.path())).unwrap();
+    let tls = Tls::load(&certificates(good.path()), &Registry::new()).unwrap();
     certificates(other.path());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://127.0.0.1:{}/events", listener.local_addr().unwrap().port());

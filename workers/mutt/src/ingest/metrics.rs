@@ -3,6 +3,7 @@
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::reason::Reason;
+use crate::telemetry::QueueGauges;
 
 /// From 100 µs, an answer from a warm Redis, to 5 s, the push's time limit.
 const LATENCY_BUCKETS_S: [f64; 14] =
@@ -21,6 +22,8 @@ pub(crate) struct Metrics {
     pub(crate) redis_bytes_limit: IntGauge,
     pub(crate) latency: Histogram,
     pub(crate) rate_limit_hits: IntCounter,
+    /// Both queues, dead letters, the balance.
+    pub(crate) queues: QueueGauges,
 }
 
 impl Metrics {
@@ -58,6 +61,7 @@ impl Metrics {
             redis_bytes_limit,
             latency,
             rate_limit_hits,
+            queues: QueueGauges::register(registry)?,
         })
     }
 

@@ -66,7 +66,7 @@ pub(crate) async fn run(settings: IngestorSettings, context: Context) -> Result<
 
 /// The same on a port that is open already.
 async fn run_on(listener: TcpListener, settings: IngestorSettings, context: Context) -> Result<(), Fatal> {
-    let tls = Tls::load_optional(settings.common.tls.as_ref())?;
+    let tls = Tls::load_optional(settings.common.tls.as_ref(), &context.registry)?;
     let health = Health::new(Role::Ingestor.service());
     let redis_up = health.dependency("redis");
     let lane = Arc::new(lane(&settings, &context, health.clone())?);

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mutt_queue::{RedisError, settings, totals};
+use mutt_queue::{RedisError, Totals, settings, totals};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::lane::Lane;
@@ -13,7 +13,7 @@ use crate::worker::Fatal;
 
 /// Between looks at the queue's depth: other ingestors fill it too, and alerters drain it.
 const DEPTH_INTERVAL: Duration = Duration::from_millis(200);
-/// Looks at the depth between looks at memory (1 s) and at settings changed at run time (5 s).
+/// Looks at the depth between looks at memory (1 s), and at settings changed at run time and all totals (5 s).
 const MEMORY_EVERY: u64 = 5;
 const SETTINGS_EVERY: u64 = 25;
 /// The setting that the Web UI may change.
@@ -38,7 +38,10 @@ pub(crate) async fn watch(lane: &Lane, settings: &IngestorSettings, redis: &Depe
         };
         match seen {
             Ok(()) => redis.up(),
-            Err(error) => redis.down(error),
+            Err(error) => {
+                lane.shared.metrics.queues.unknown();
+                redis.down(error);
+            }
         }
         turn += 1;
     }
@@ -88,6 +91,7 @@ async fn look(lane: &Lane, settings: &IngestorSettings, turn: u64) -> Result<(),
         let depth_max = depth_max.unwrap_or(settings.max_queue_size);
         shared.gate.set_depth_max(depth_max);
         shared.metrics.queue_limit.set(depth_max as i64);
+        shared.metrics.queues.set(&Totals::read(redis, keys).await?);
     }
     Ok(())
 }

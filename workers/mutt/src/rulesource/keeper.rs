@@ -21,6 +21,8 @@ pub(crate) trait KeeperEvents: Send + Sync {
     fn reloaded(&self, active: &Active, took: Duration);
     /// A rule set could not be read or built; the one in use stays.
     fn failed(&self, error: &RuleSourceError);
+    /// Whether Redis names another revision than the one in use; said at each look that could tell.
+    fn behind(&self, behind: bool);
 }
 
 /// Ways to make the keeper look, from any thread.
@@ -128,6 +130,12 @@ impl<E: KeeperEvents> Keeper<E> {
         };
         let differs = matches!(&named, Named::Revision(revision)
             if !self.in_use(revision.as_bytes()) && memory.foreign.as_ref() != Some(revision));
+        // Before the reading, which may take long or fail; a revision that the source does not explain is behind, too.
+        match &named {
+            Named::Revision(revision) => self.events.behind(!self.in_use(revision.as_bytes())),
+            Named::Nothing => self.events.behind(false),
+            Named::Unknown => {}
+        }
         let started = Instant::now();
         match self.read_if_changed(memory, all || differs).await {
             Ok(None) => {}
@@ -136,6 +144,9 @@ impl<E: KeeperEvents> Keeper<E> {
                 Err(error) => return self.failed(memory, &error),
             },
             Err(error) => return self.failed(memory, &error),
+        }
+        if matches!(&named, Named::Revision(revision) if self.in_use(revision.as_bytes())) {
+            self.events.behind(false);
         }
         self.tell(memory, named).await;
     }

@@ -17,7 +17,7 @@ pub(crate) async fn serve_ports(
     end: &Shutdown,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), Fatal> {
-    let tls = Tls::load_optional(tls)?;
+    let tls = Tls::load_optional(tls, registry)?;
     for (port, router) in [(metrics_port, metrics_router(registry)), (health_port, health_router(health))] {
         let listener = bind(port).await?;
         tasks.spawn(serve_router(listener, tls.clone(), Limits::default(), end.clone(), router));

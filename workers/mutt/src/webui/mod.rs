@@ -185,7 +185,7 @@ pub(crate) async fn serve(settings: WebUiSettings, context: Context, listener: T
             "WEBUI_API_KEY is missing: give it by the environment or by WEBUI_API_KEY_FILE".into(),
         ));
     }
-    let tls = Tls::load_optional(settings.common.tls.as_ref())?;
+    let tls = Tls::load_optional(settings.common.tls.as_ref(), &context.registry)?;
     let api = Arc::new(Api::new(&settings, &context)?);
     let router = routes::router(api.clone(), &context.registry);
     let limits = Limits { drain: settings.common.shutdown_timeout, ..Limits::default() };

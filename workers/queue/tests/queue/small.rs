@@ -1,11 +1,12 @@
-//! Heartbeats, settings, depth and oldest element, doorbell, preflight.
+//! Heartbeats, settings, depths and ages, doorbell, preflight.
 
 use std::time::Duration;
 
-use mutt_queue::{Doorbell, Refusal, Role, WorkerId, heartbeat, settings, totals};
+use mutt_queue::moog::{BreakerPolicy, MoogQueue, Rate, TakeTerms};
+use mutt_queue::{BatchId, Doorbell, Outbox, Refusal, Role, WorkerId, heartbeat, settings};
 use mutt_servers::RedisOptions;
 
-use crate::support::{Pipeline, patient, redis_cmd};
+use crate::support::{Pipeline, finish, json, patient, plain, redis_cmd, take};
 
 #[tokio::test]
 async fn live_workers_are_those_with_a_heartbeat() {
@@ -42,13 +43,55 @@ async fn settings_are_written_read_and_removed() {
     assert!(settings::read(&p.redis, &p.keys).await.unwrap().is_empty());
 }
 
+/// Queue, state, depth, and the year in which the oldest element was accepted.
+async fn years(p: &Pipeline) -> [(&'static str, &'static str, i64, Option<u32>); 4] {
+    let queues = p.totals().await.queues();
+    let now_s = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    queues.map(|queue| {
+        let year = queue.oldest_age.map(|age| 1970 + ((now_s - age.as_secs_f64()) / 31_556_952.0) as u32);
+        (queue.queue, queue.state, queue.depth, year)
+    })
+}
+
 #[tokio::test]
-async fn depth_and_oldest_element() {
+async fn depths_and_ages_of_both_queues_waiting_and_in_processing() {
     let p = Pipeline::fresh().await;
-    assert_eq!(totals::oldest(&p.redis, &p.keys.ingest_queue).await.unwrap(), None);
-    p.accept(5, 8).await;
-    assert_eq!(totals::depth(&p.redis, &p.keys.ingest_queue).await.unwrap(), 3);
-    assert_eq!(totals::oldest(&p.redis, &p.keys.ingest_queue).await.unwrap(), Some(b"5".to_vec()));
+    assert!(p.totals().await.queues().iter().all(|queue| queue.depth == 0 && queue.oldest_age.is_none()));
+
+    // What a sender nests is not the pipeline's time; a long tail of names behind an alert's event is searched, too.
+    let event = |at: &str| format!(r#"{{"x":{{"_received_at":"1990-01-01T00:00:00Z"}},"_received_at":"{at}"}}"#);
+    let times = ["2001-07-01T00:00:00.000001Z", "2002-07-01T00:00:00Z", "2003-07-01T00:00:00Z"];
+    let elements = times.map(event);
+    p.pusher("ingestor").push(&[plain(&elements)]).await.unwrap();
+    let alerter = p.alerter("a");
+    let first = take(&alerter, 1).await;
+    take(&alerter, 1).await;
+    let rule = "r".repeat(1_000);
+    let alert = json(&format!(r#"{{"raw_json":{},"rule":"{rule}","_event_id":"e"}}"#, event(times[0])));
+    let outbox = Outbox { events: 1, alerts: vec![alert.clone(), json("{}")], ..Outbox::default() };
+    finish(&alerter, &first.lease, &outbox).await;
+
+    assert_eq!(
+        years(&p).await,
+        [
+            ("ingest", "waiting", 1, Some(2003)),
+            ("ingest", "processing", 1, Some(2002)),
+            ("alert", "waiting", 2, Some(2001)),
+            ("alert", "processing", 0, None),
+        ]
+    );
+    let moog = MoogQueue::new(p.redis.clone(), p.keys.clone(), WorkerId::named("f"));
+    let terms = TakeTerms {
+        rate: Rate { limit: 0, period: Duration::from_secs(1) },
+        breaker: BreakerPolicy { threshold: 0, timeout: Duration::from_secs(1) },
+        lease: Duration::from_hours(1),
+        webhook_timeout: Duration::from_secs(1),
+        fingerprint: "f".into(),
+    };
+    moog.take(&[BatchId::new()], &terms, "now", false).await.unwrap();
+    let [.., waiting, processing] = years(&p).await;
+    assert_eq!((waiting.2, waiting.3), (1, None), "the other alert does not say when it came");
+    assert_eq!((processing.2, processing.3), (1, Some(2001)));
 }
 
 #[tokio::test]

@@ -18,8 +18,10 @@ async fn handled_events_are_audited_and_forwarded_as_the_rule_says() {
     rig.sql(RULES).await;
     let alerter = rig.alerter(&[]).await;
     let sent = event("core-1", "LINK DOWN \"x\"\u{0}ü");
-    rig.push(&[sent.clone(), event("lab-1", "link down"), event("core-2", "heartbeat ok"), event("core-3", "what?")])
-        .await;
+    let (mut old, mut replayed) = (event("core-2", "heartbeat ok"), event("core-3", "what?"));
+    old["_received_at"] = "2001-07-01T00:00:00.000000Z".into();
+    replayed["_replays"] = 1.into();
+    rig.push(&[sent.clone(), event("lab-1", "link down"), old, replayed]).await;
     rig.until_drained().await;
     let rows = "SELECT string_agg(concat_ws(' ', hostname, handling_decision, forwarded_to_moog, rule_name, team, matched_rule_id IS NOT NULL), ', ' ORDER BY id) FROM event_audit_log";
     assert_eq!(
@@ -48,6 +50,10 @@ async fn handled_events_are_audited_and_forwarded_as_the_rule_says() {
             && alerter.metric("mutt_alerter_events_processed_total", "unhandled") == 1
             && alerter.metric("mutt_alerter_cache_rules_count", "") == 2
             && alerter.metric("mutt_alerter_processing_latency_seconds_count", "") == 4
+            && alerter.metric("mutt_accepted_to_audited_seconds_count", "") == 3
+            && alerter.metric("mutt_accepted_to_audited_seconds_sum", "") > 700_000_000
+            && alerter.metric("mutt_queue_depth", "queue=\"alert\",state=\"waiting\"") == 1
+            && alerter.metric("mutt_dlq_depth", "") == 0
     })
     .await;
     let leftover: u64 = rig.query(cmd("EXISTS").arg("mutt:leases:alerter").arg("mutt:leases:alerter:state")).await;

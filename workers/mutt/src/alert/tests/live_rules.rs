@@ -115,6 +115,9 @@ async fn rules_from_redis_end_to_end() {
         .await;
     rig.push(&[event("core-2", "two")]).await;
     rig.until(&format!("{rows} WHERE hostname = 'core-2'"), "core-2 Page_only netops/a").await;
+    eventually("it lags behind", async || alerter.metric("mutt_alerter_rules_lag_seconds", "") >= 1).await;
+    assert!(publish_bundle(&rig.redis, &rig.keys, 9, &set("three")).await.unwrap());
+    eventually("it has caught up", async || alerter.metric("mutt_alerter_rules_lag_seconds", "") == 0).await;
 }
 
 #[tokio::test]
