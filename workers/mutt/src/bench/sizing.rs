@@ -154,7 +154,8 @@ impl Stored {
 }
 
 async fn element_length(client: &Redis, queue: &str) -> Result<f64, Fatal> {
-    let oldest = mutt_queue::totals::oldest(client, queue)
+    let oldest: Option<Vec<u8>> = client
+        .query(mutt_queue::redis::cmd("LINDEX").arg(queue).arg(-1))
         .await
         .map_err(|error| Fatal::failed("cannot look at the queue", error))?;
     Ok(oldest.map_or(0, |element| element.len()) as f64)
