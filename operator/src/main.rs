@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use mutt_operator::{
+    external_metrics::{certificate, claim},
     pipeline, rules,
     runtime::{
         Args, Context, Fatal,
@@ -64,10 +65,12 @@ async fn operate(args: Args) -> Result<(), Fatal> {
     base.spawn("http", http::serve(listener, context.health.clone(), context.metrics.clone()));
     base.spawn("runtime", context.health.clone().turn());
     base.spawn("discovery", context.apis.clone().keep());
+    base.spawn("certificate", certificate::keep(context.clone()));
     let work = || {
         let mut work = Tasks::default();
         work.spawn("pipelines", pipeline::run(context.clone(), shutdown.clone()));
         work.spawn("rules", rules::run(context.clone(), shutdown.clone()));
+        work.spawn("external metrics", claim::run(context.clone(), shutdown.clone()));
         work
     };
     tokio::select! {

@@ -2,14 +2,20 @@
 //!
 //! There is one such API in a cluster. It is taken only while a pipeline wants it and nobody else has it.
 
+pub mod certificate;
+pub mod claim;
+mod owner;
+pub mod trust;
+
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
+use self::trust::{Announcement, Trust};
 use crate::rules::PipelineKey;
 
 /// Who has the API.
@@ -18,7 +24,7 @@ pub enum Standing {
     /// It has not been looked at yet.
     #[default]
     Unknown,
-    /// This operator is told not to serve it; the reason in words.
+    /// This operator does not serve it: it is told not to, or cannot; the reason in words.
     Off(String),
     /// Nobody; it becomes ours as soon as a pipeline wants it.
     Free,
@@ -47,6 +53,8 @@ pub struct ExternalMetrics {
     wanted: Arc<watch::Sender<bool>>,
     wanting: Arc<Mutex<BTreeSet<PipelineKey>>>,
     certificate: Arc<watch::Sender<Option<Arc<CertifiedKey>>>>,
+    trust: Arc<watch::Sender<Trust>>,
+    announcement: Arc<Mutex<Announcement>>,
 }
 
 impl ExternalMetrics {
@@ -59,6 +67,38 @@ impl ExternalMetrics {
     /// The certificate that the server shows.
     pub fn certificate(&self) -> watch::Receiver<Option<Arc<CertifiedKey>>> {
         self.certificate.subscribe()
+    }
+
+    /// What a client has to trust, of the certificate that the server shows.
+    pub fn trust(&self) -> watch::Receiver<Trust> {
+        self.trust.subscribe()
+    }
+
+    /// Says what a client has to trust.
+    pub fn set_trust(&self, now: Trust) {
+        self.trust.send_if_modified(|trust| {
+            let changed = *trust != now;
+            *trust = now;
+            changed
+        });
+    }
+
+    /// What the API servers have been told to trust.
+    pub fn announcement(&self) -> Announcement {
+        self.announcement.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The leader sees an APIService of ours with this `caBundle`, or none.
+    pub fn announced(&self, bundle: Option<&[u8]>) {
+        self.announcement.lock().unwrap_or_else(PoisonError::into_inner).seen(bundle);
+    }
+
+    /// Another replica leads: who has the API, and what wants it, is that one's to know.
+    pub fn forget(&self) {
+        *self.announcement.lock().unwrap_or_else(PoisonError::into_inner) = Announcement::Unknown;
+        self.wanting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.wanted.send_replace(false);
+        self.standing.send_replace(Standing::Unknown);
     }
 
     /// Who has the API now.
@@ -101,6 +141,13 @@ impl ExternalMetrics {
     pub fn wanted(&self) -> watch::Receiver<bool> {
         self.wanted.subscribe()
     }
+}
+
+/// Labels of what the operator makes for the API.
+fn labels() -> BTreeMap<String, String> {
+    [("app.kubernetes.io/managed-by", "mutt-operator"), ("app.kubernetes.io/part-of", "mutt")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
 }
 
 #[cfg(test)]

@@ -57,6 +57,11 @@ impl Context {
         }
     }
 
+    /// Where this process runs.
+    pub fn namespace(&self) -> &str {
+        self.args.pod_namespace.as_deref().unwrap_or(self.client.default_namespace())
+    }
+
     /// `controller` begins a reconcile.
     pub fn reconciling(&self, controller: &'static str) -> Pass<'_> {
         self.metrics.queue_depth(controller).inc();

@@ -68,6 +68,8 @@ async fn term(
     // The next leader tells of the rules; what this one knew would be counted twice, and grows old.
     context.metrics.forget_rules();
     context.rules.clear();
+    context.external_metrics.forget();
+    context.metrics.external_metrics_serving.set(0);
     context.health.wait_for_nothing();
     match outcome {
         Ok(ended) => {

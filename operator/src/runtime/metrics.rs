@@ -39,6 +39,9 @@ pub struct Metrics {
     rules: IntGaugeVec,
     writes: IntCounterVec,
     seconds_since_progress: IntGaugeVec,
+    certificate_expiry: IntGaugeVec,
+    /// 1 while `external.metrics.k8s.io` is ours; the leader says so.
+    pub external_metrics_serving: IntGauge,
     /// 1 while this process may write.
     pub leader: IntGauge,
     /// Successful renewals of the Lease.
@@ -97,6 +100,23 @@ impl Metrics {
                     &["task"],
                 )?,
             )?,
+            certificate_expiry: added(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "mutt_operator_external_metrics_certificate_expiry_timestamp_seconds",
+                        "When the certificate that this replica shows for external.metrics.k8s.io expires, Unix time; 0 = it has none",
+                    ),
+                    &[],
+                )?,
+            )?,
+            external_metrics_serving: added(
+                &registry,
+                IntGauge::new(
+                    "mutt_operator_external_metrics_serving",
+                    "1 on the leader while the APIService of external.metrics.k8s.io is this operator's",
+                )?,
+            )?,
             leader: added(&registry, IntGauge::new("mutt_operator_leader", "1 while this replica leads")?)?,
             lease_renewals: added(
                 &registry,
@@ -144,6 +164,12 @@ impl Metrics {
     /// All pipelines are another replica's from now on.
     pub fn forget_rules(&self) {
         self.rules.reset();
+    }
+
+    /// When the certificate of `external.metrics.k8s.io` expires, in seconds since 1970; 0 = there is none. An operator that
+    /// serves no such API has no such series.
+    pub fn set_certificate_expiry(&self, at: i64) {
+        self.certificate_expiry.with_label_values(&[] as &[&str]).set(at);
     }
 
     /// Counts a request that writes; called for every request that leaves the client.

@@ -1,0 +1,222 @@
+//! The APIService of `external.metrics.k8s.io`, of which a cluster has one. The leader takes it while a pipeline wants it and
+//! nobody else has it, keeps it right, and gives it up when nothing wants it any more. What is another's is not touched.
+//!
+//! It is created by a POST, which fails if there is one, and changed by patches with the resourceVersion that they were decided
+//! on. A server-side apply would be neither: without force it still merges into another's object where no field differs, and
+//! it conflicts with the POST's own fields.
+
+mod decision;
+#[cfg(test)]
+mod tests;
+
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, watch_object},
+    },
+};
+use tokio::time::{Instant, sleep};
+
+use self::decision::{Action, Claimant, NAME, Needs};
+use super::{Standing, owner::owner, trust::Trust};
+use crate::{
+    pipeline::error::in_words,
+    runtime::{Context, Shutdown},
+};
+
+const MANAGER: &str = "mutt-operator";
+
+/// How long things last.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long it is kept without use. A new leader learns only after some reconciles who wants it, and a pipeline that is made
+    /// anew must not cost a change of the cluster's API.
+    pub release_after: Duration,
+    /// How often everything is looked at without a reason, and how soon what failed is tried again.
+    pub look_every: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { release_after: Duration::from_secs(300), look_every: Duration::from_secs(15) }
+    }
+}
+
+/// Claims the APIService until the end is asked for. Only for who leads.
+pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Infallible> {
+    Box::pin(run_at(context, shutdown, Pace::default())).await
+}
+
+/// The same at another pace.
+pub async fn run_at(context: Arc<Context>, shutdown: Shutdown, pace: Pace) -> Result<(), Infallible> {
+    match claimant(&context) {
+        Ok(claimant) => {
+            let claim = Claim::new(&context, claimant, pace);
+            shutdown.or(Box::pin(claim.keep())).await;
+        }
+        Err(why) => {
+            context.external_metrics.set_standing(Standing::Off(why));
+            shutdown.requested().await;
+        }
+    }
+    Ok(())
+}
+
+/// `Err` = there is nothing to claim, and nothing to give up.
+fn claimant(context: &Context) -> Result<Claimant, String> {
+    let args = &context.args.external_metrics;
+    let off = args.service().err();
+    let Some(service) = args.service.clone() else {
+        return Err(off.unwrap_or_default());
+    };
+    Ok(Claimant {
+        namespace: context.namespace().to_owned(),
+        source: args.certificate,
+        secret: args.secret.clone().unwrap_or_else(|| service.clone()),
+        service,
+        off,
+    })
+}
+
+struct Claim<'a> {
+    context: &'a Context,
+    claimant: Claimant,
+    pace: Pace,
+    api: Api<APIService>,
+    /// Since when it is of no use.
+    useless_since: Option<Instant>,
+    said: String,
+}
+
+impl<'a> Claim<'a> {
+    fn new(context: &'a Context, claimant: Claimant, pace: Pace) -> Self {
+        let api = Api::all(context.client.clone());
+        Self { context, claimant, pace, api, useless_since: None, said: String::new() }
+    }
+
+    async fn keep(mut self) {
+        let mut events = pin!(watch_object(self.api.clone(), NAME).default_backoff());
+        let (mut wanted, mut trust) = (self.context.external_metrics.wanted(), self.context.external_metrics.trust());
+        let mut found: Option<Option<APIService>> = None;
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(Ok(object)) => found = Some(object),
+                    Some(Err(error)) => self.unseen(&error),
+                    // It does not end.
+                    None => std::future::pending().await,
+                },
+                // The senders live as long as the context.
+                _ = wanted.changed() => {}
+                _ = trust.changed() => {}
+                () = sleep(self.pace.look_every) => {}
+            }
+            if let Some(found) = &found {
+                let trust = trust.borrow_and_update().clone();
+                let wanted = *wanted.borrow_and_update();
+                self.look(found.as_ref(), &trust, wanted).await;
+            }
+        }
+    }
+
+    /// The APIService cannot be watched.
+    fn unseen(&mut self, error: &watcher::Error) {
+        let (watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause)) = error else {
+            tracing::debug!(%error, "the watch of the APIService breaks");
+            return;
+        };
+        let why = format!("the APIService {NAME} cannot be read: {}", in_words(cause));
+        if matches!(cause, kube::Error::Api(status) if status.is_forbidden()) {
+            self.stands(Standing::Off(why.clone()));
+        }
+        self.say(why);
+    }
+
+    async fn look(&mut self, found: Option<&APIService>, trust: &Trust, wanted: bool) {
+        let ours = found.filter(|found| self.claimant.owns(found));
+        let bundle = ours.map(|ours| {
+            let bundle = ours.spec.as_ref().and_then(|spec| spec.ca_bundle.as_ref());
+            bundle.map_or(&[] as &[u8], |bundle| &bundle.0)
+        });
+        self.context.external_metrics.announced(bundle);
+        let useful = wanted && !matches!(trust, Trust::Unserved(_));
+        let since = if useful { None } else { self.useless_since.or_else(|| Some(Instant::now())) };
+        self.useless_since = since;
+        let owner =
+            owner(&self.context.client, self.context.args.external_metrics.cluster_role.as_deref().unwrap_or_default());
+        let needs = Needs {
+            trust,
+            owner: &owner.await,
+            wanted,
+            useless: since.is_some_and(|since| since.elapsed() >= self.pace.release_after),
+        };
+        let (action, standing) = self.claimant.decide(found, &needs);
+        let standing = match self.act(action, found).await {
+            // Only what will not pass by itself is told to the pipelines; it is tried again all the same.
+            Err(error) if is_final(&error) => Standing::Off(self.failed(&error)),
+            Err(error) => {
+                self.failed(&error);
+                standing
+            }
+            Ok(()) => standing,
+        };
+        self.stands(standing);
+    }
+
+    async fn act(&self, action: Action, found: Option<&APIService>) -> Result<(), kube::Error> {
+        let done = match action {
+            Action::Nothing => return Ok(()),
+            Action::Create(object) => {
+                tracing::info!("takes the APIService {NAME}: it is free, and a pipeline wants it");
+                let object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
+                let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+                self.api.create(&parameters, &object).await.map(drop)
+            }
+            Action::Patch(patch) => {
+                tracing::info!("puts the APIService {NAME} right");
+                let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+                self.api.patch(NAME, &parameters, &Patch::Merge(patch)).await.map(drop)
+            }
+            Action::Delete => {
+                tracing::info!("gives the APIService {NAME} up: no pipeline wants it, or it cannot be served");
+                let uid = found.and_then(ResourceExt::uid);
+                let same = Preconditions { uid, resource_version: None };
+                self.api.delete(NAME, &DeleteParams::background().preconditions(same)).await.map(drop)
+            }
+        };
+        match done {
+            // Somebody else was faster: the watch tells what there is now.
+            Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(()),
+            done => done,
+        }
+    }
+
+    fn stands(&self, standing: Standing) {
+        self.context.metrics.external_metrics_serving.set(i64::from(standing == Standing::Ours));
+        self.context.external_metrics.set_standing(standing);
+    }
+
+    fn failed(&mut self, error: &kube::Error) -> String {
+        let why = format!("the APIService {NAME} cannot be written: {}", in_words(error));
+        self.say(why.clone());
+        why
+    }
+
+    /// Once for each trouble.
+    fn say(&mut self, why: String) {
+        if self.said != why {
+            tracing::warn!("{why}; trying again");
+            self.said = why;
+        }
+    }
+}
+
+fn is_final(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
+}
