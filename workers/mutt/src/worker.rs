@@ -185,8 +185,10 @@ impl SecondThread {
 
     /// Returns when the thread's future has ended or panicked; a worker whose second thread is gone must end too.
     pub(crate) async fn ended(&mut self) {
-        // Either outcome of the channel means the end.
-        let _ = (&mut self.ended).await;
+        // Either outcome of the channel means the end; asked again, it is the same.
+        if !self.ended.is_terminated() {
+            let _ = (&mut self.ended).await;
+        }
     }
 }
 
@@ -256,6 +258,7 @@ mod tests {
         let (trigger, shutdown) = Shutdown::channel();
         let mut thread = SecondThread::spawn("test", move || async move { shutdown.requested().await }).unwrap();
         trigger.request();
+        thread.ended().await;
         thread.ended().await;
     }
 }

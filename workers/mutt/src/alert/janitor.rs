@@ -12,12 +12,15 @@ use super::lane::Job;
 const ROUNDS: u32 = 6;
 const ROUND_MAX: Duration = Duration::from_secs(5);
 
-/// Runs until it is dropped. Takes no more than the lanes can soon process, so that other workers share the rest.
+/// Runs until the end is asked for. Takes no more than the lanes can soon process, so that other workers share the rest.
 pub(crate) async fn run(crew: &Crew, lease: Duration, lanes: usize) {
     let mut tick = interval((lease / ROUNDS).min(ROUND_MAX));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tick.tick().await;
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = crew.shutdown.requested() => return,
+        }
         // Without rules or PostgreSQL a batch would only change hands.
         let able = crew.board.active.load().is_some() && crew.board.postgres.is_up() && !crew.shutdown.is_requested();
         let room = lanes.saturating_sub(crew.recovered_waiting());

@@ -81,9 +81,11 @@ pub(crate) async fn run(settings: AlerterSettings, context: Context) -> Result<(
         ended = work(&crew, &settings, &worker) => ended,
         () = thread.ended() => Err(Fatal::Refused("the second thread ended".to_owned())),
     };
-    goodbye(&crew, &worker).await;
+    crew.board.health.set_ready(false);
+    // First the thread that keeps saying that this worker is there, so that nothing is said after the goodbye.
     end.request();
-    drop(timeout(GOODBYE, thread.ended()).await);
+    drop(timeout(GOODBYE / 2, thread.ended()).await);
+    drop(timeout(GOODBYE / 2, goodbye(&crew, &worker)).await);
     outcome
 }
 
@@ -95,15 +97,17 @@ async fn work(crew: &Crew, settings: &AlerterSettings, worker: &WorkerId) -> Res
     // Only the lanes that are woken are polled.
     let lanes: FuturesUnordered<_> = (0..settings.lanes).map(|_| Lane::new(crew).run()).collect();
     let lanes = lanes.collect::<Vec<()>>();
+    // A takeover under way is seen to its end, too: what it takes is handed back.
+    let done = async { tokio::join!(lanes, janitor::run(crew, settings.lease, settings.lanes)) };
     let drained = async {
         crew.shutdown.requested().await;
+        crew.board.health.set_ready(false);
         let deadline = Deadline::after(settings.common.shutdown_timeout);
         tokio::time::sleep(deadline.left().saturating_sub(GOODBYE)).await;
     };
     tokio::select! {
-        _ = lanes => {}
+        _ = done => {}
         () = drained => tracing::warn!(batches = crew.board.leases().len(), "not drained in time; batches are handed back"),
-        () = janitor::run(crew, settings.lease, settings.lanes) => {}
         () = live::follow(crew, live::limits(settings)) => {}
         () = live::turn(crew) => {}
     }
@@ -134,14 +138,10 @@ async fn prepare(crew: &Crew, worker: &WorkerId) -> Result<(), Fatal> {
 
 /// Hands back what is still held, and takes the worker off the lists.
 async fn goodbye(crew: &Crew, worker: &WorkerId) {
-    crew.board.health.set_ready(false);
-    let leave = async {
-        for lease in crew.board.leases() {
-            crew.board.release(&lease);
-            drop(crew.leases.hand_back(&lease).await);
-        }
-        drop(served_rules::forget(&crew.redis, &crew.keys, worker).await);
-        drop(heartbeat::stop(&crew.redis, &crew.keys, Role::Alerter, worker).await);
-    };
-    drop(timeout(GOODBYE / 2, leave).await);
+    for lease in crew.board.leases() {
+        crew.board.release(&lease);
+        drop(crew.leases.hand_back(&lease).await);
+    }
+    drop(served_rules::forget(&crew.redis, &crew.keys, worker).await);
+    drop(heartbeat::stop(&crew.redis, &crew.keys, Role::Alerter, worker).await);
 }

@@ -107,9 +107,10 @@ pub(crate) async fn run(settings: ForwarderSettings, context: Context) -> Result
         () = thread.ended() => Err(Fatal::Refused("the second thread ended".to_owned())),
     };
     health.set_ready(false);
-    drop(timeout(GOODBYE, heartbeat::stop(&redis, &keys, Role::Moog, &worker)).await);
+    // First the thread that keeps saying that this worker is there, so that nothing is said after the goodbye.
     end.request();
     drop(timeout(GOODBYE, thread.ended()).await);
+    drop(timeout(GOODBYE, heartbeat::stop(&redis, &keys, Role::Moog, &worker)).await);
     outcome
 }
 

@@ -525,3 +525,20 @@ async fn over_tls_only_a_receiver_that_the_given_ca_vouches_for_gets_alerts() {
     forwarder.stop().await;
     server.abort();
 }
+
+#[tokio::test]
+async fn an_end_while_the_webhook_hangs_gives_the_alert_back_to_whoever_comes_next() {
+    let rig = Rig::new().await;
+    rig.webhook.answer_next([Answer::Hang]);
+    let forwarder = rig.forwarder(&[("SHUTDOWN_TIMEOUT", "4")]);
+    rig.push_alerts(0..1).await;
+    rig.until("the webhook has it", async |rig| rig.webhook.requests() == 1).await;
+    forwarder.stop().await;
+    let totals = rig.totals().await;
+    assert_eq!((totals.alert_queue, totals.alerts_in_flight, totals.delayed, totals.gap()), (1, 0, 0, 0));
+    assert_eq!(rig.command::<u64>(&["EXISTS", "mutt:workers:moog"]).await, 0);
+    let next = rig.forwarder(&[]);
+    rig.until_settled().await;
+    assert_eq!(rig.delivered(), ids(0..1));
+    next.stop().await;
+}

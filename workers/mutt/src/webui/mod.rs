@@ -42,6 +42,8 @@ use metrics::Metrics;
 
 /// How long an answer waits for its change to be announced. The alerters see it within a second anyway.
 const ANNOUNCE_TIME_MAX: Duration = Duration::from_secs(2);
+/// Of the shutdown's time, kept for what is left to do after the last connection.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// How often Redis and PostgreSQL are asked whether they are there.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// A probe that takes longer has failed.
@@ -155,7 +157,7 @@ impl Api {
                     answer.map(drop).map_err(|_| "PostgreSQL does not answer".to_owned())
                 })
             );
-            self.health.set_ready(true);
+            self.health.set_ready(!shutdown.is_requested());
             tokio::select! {
                 () = tokio::time::sleep(PROBE_INTERVAL) => {}
                 () = shutdown.requested() => {}
@@ -188,9 +190,13 @@ pub(crate) async fn serve(settings: WebUiSettings, context: Context, listener: T
     let tls = Tls::load_optional(settings.common.tls.as_ref(), &context.registry)?;
     let api = Arc::new(Api::new(&settings, &context)?);
     let router = routes::router(api.clone(), &context.registry);
-    let limits = Limits { drain: settings.common.shutdown_timeout, ..Limits::default() };
+    let limits = Limits { drain: settings.common.shutdown_timeout.saturating_sub(LAST_ANSWERS), ..Limits::default() };
     let shutdown = context.shutdown;
     tracing::info!(port = settings.port, "Web UI API serves");
+    let leaving = async {
+        shutdown.requested().await;
+        api.health.set_ready(false);
+    };
     let watching = async {
         match tls.clone() {
             Some(tls) => tls.watch(shutdown.clone()).await,
@@ -202,6 +208,7 @@ pub(crate) async fn serve(settings: WebUiSettings, context: Context, listener: T
         api.probe_always(&shutdown),
         api.metrics.flush_always(&api.redis, &api.keys, &shutdown),
         watching,
+        leaving,
     );
     Ok(())
 }

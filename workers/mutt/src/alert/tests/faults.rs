@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mutt_queue::redis::cmd;
 use mutt_queue::{Batch, BatchId, Leases, Role, TakeLimits, WorkerId};
-use mutt_servers::PostgresServer;
+use mutt_servers::{Fault, FaultProxy, PostgresServer};
 
 use super::rig::{Rig, event, eventually};
 use crate::audit::{CopyBuffer, DeadEntry, Entry, Outbox, Template, UnhandledGroup, Writer, Written};
@@ -140,6 +140,35 @@ async fn an_end_during_an_outage_hands_the_batch_back_at_no_cost() {
     let _next = rig.alerter(&[]).await;
     rig.until_drained().await;
     assert_eq!(rig.text("SELECT hostname FROM event_audit_log").await, "held");
+}
+
+#[tokio::test]
+async fn an_end_while_postgresql_is_frozen_leaves_nothing_that_must_lapse() {
+    let mut rig = Rig::start().await;
+    let server = PostgresServer::shared().await.unwrap();
+    let proxy = FaultProxy::start(server.port()).await.unwrap();
+    let direct = rig.database_url.clone();
+    rig.database_url = proxy.through(&direct, server.port());
+    let alerter = rig.alerter(&[("SHUTDOWN_TIMEOUT", "4")]).await;
+    let mut lock = rig.pool.begin().await.unwrap();
+    sqlx::Executor::execute(&mut *lock, "LOCK TABLE event_audit_log IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    rig.push(&[event("frozen", "x")]).await;
+    let waits = "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'event_audit_log'::regclass AND NOT granted";
+    rig.until(&format!("SELECT ({waits})::text"), "true").await;
+    // In the middle of the COPY nothing passes any more, as from a server that stands still.
+    proxy.set(Fault::HalfOpen).await;
+    lock.rollback().await.unwrap();
+    alerter.stop().unwrap();
+    assert_eq!(rig.query::<Vec<String>>(cmd("HVALS").arg("mutt:leases:alerter:state")).await, ["h|0||"]);
+    let leases: Vec<(String, f64)> =
+        rig.query(cmd("ZRANGE").arg("mutt:leases:alerter").arg(0).arg(-1).arg("WITHSCORES")).await;
+    assert!(leases.len() == 1 && leases[0].1 == 0.0, "lapsed now, for whoever comes next: {leases:?}");
+    let said: u64 = rig.query(cmd("EXISTS").arg("mutt:rules:ack").arg("mutt:workers:alerter")).await;
+    assert_eq!(said, 0, "its heartbeat and what it said of its rules went with it");
+    rig.database_url = direct;
+    let _next = rig.alerter(&[]).await;
+    rig.until_drained().await;
+    assert_eq!(rig.text("SELECT string_agg(hostname, ',') FROM event_audit_log").await, "frozen", "audited once");
 }
 
 #[tokio::test]

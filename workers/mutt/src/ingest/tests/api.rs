@@ -1,5 +1,7 @@
 //! Answers to single events and every refusal of a whole request.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -236,4 +238,39 @@ async fn a_drain_answers_what_was_begun() {
     assert_eq!(begun.answer("POST").await.status, 200);
     ingestor.ended().await.unwrap();
     assert_eq!(integer(&redis, &["LLEN", "mutt:ingest_queue"]).await, 1);
+}
+
+#[tokio::test]
+async fn an_end_under_load_loses_nothing_that_was_answered_with_200() {
+    const SENDERS: usize = 8;
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let redis = RedisServer::start().await.unwrap();
+    let ingestor = Ingestor::start(redis.port(), &[]).await;
+    let url = format!("http://{}/ingest", ingestor.address);
+    let answered = Arc::new(Mutex::new(Vec::new()));
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|_| {
+            let (client, url, answered) = (reqwest::Client::new(), url.clone(), answered.clone());
+            tokio::spawn(async move {
+                // Until the connection is closed and none is accepted any more.
+                while let Ok(answer) = client.post(&url).header("X-API-KEY", KEY).body(GOOD).send().await {
+                    if answer.status() == 200
+                        && let Ok(body) = answer.text().await
+                    {
+                        let body: Value = serde_json::from_str(&body).unwrap();
+                        answered.lock().unwrap().push(body["correlation_id"].as_str().unwrap().to_owned());
+                    }
+                }
+            })
+        })
+        .collect();
+    eventually("events flow", async || answered.lock().unwrap().len() >= 10 * SENDERS).await;
+    ingestor.stop().await.unwrap();
+    for sender in senders {
+        timeout(PATIENCE, sender).await.unwrap().unwrap();
+    }
+    let queued = queue(&redis).await;
+    let queued: HashSet<&str> = queued.iter().map(|event| event["_correlation_id"].as_str().unwrap()).collect();
+    let answered = answered.lock().unwrap();
+    assert!(answered.iter().all(|id| queued.contains(id.as_str())), "{} of {}", queued.len(), answered.len());
 }
