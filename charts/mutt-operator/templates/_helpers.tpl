@@ -77,6 +77,49 @@ imagePullSecrets:
 - --log-format={{ .Values.log.format }}
 {{- end }}
 
+{{- /* "true" where external.metrics.k8s.io is served, else nothing. */}}
+{{- define "mutt-operator.externalMetrics" -}}
+{{- $enabled := .Values.externalMetrics.enabled }}
+{{- if kindIs "bool" $enabled }}
+{{- if $enabled }}true{{ end }}
+{{- else if and .Values.rbac.create (not .Values.watchNamespaces) }}true{{ end }}
+{{- end }}
+
+{{- /* A Service's name has 63 characters at most. */}}
+{{- define "mutt-operator.externalMetricsName" -}}
+{{- printf "%s-external-metrics" (include "mutt-operator.fullname" . | trunc 46 | trimSuffix "-") }}
+{{- end }}
+
+{{- /* One name per source: what one has made must not be in another's way. */}}
+{{- define "mutt-operator.externalMetricsSecret" -}}
+{{- $source := .Values.externalMetrics.certificate.source }}
+{{- printf "%s%s" (include "mutt-operator.externalMetricsName" .) (ternary "" (printf "-%s" $source) (eq $source "own")) }}
+{{- end }}
+
+{{- /* The ClusterRole that takes the APIService along when it goes. */}}
+{{- define "mutt-operator.externalMetricsOwner" -}}
+{{- if .Values.externalMetrics.clusterRole }}
+{{- .Values.externalMetrics.clusterRole }}
+{{- else if .Values.rbac.create }}
+{{- include "mutt-operator.externalMetricsName" . }}
+{{- else }}
+{{- fail "externalMetrics.enabled=true with rbac.create=false needs externalMetrics.clusterRole: without an owner the APIService would outlive the release" }}
+{{- end }}
+{{- end }}
+
+{{- define "mutt-operator.externalMetricsArguments" -}}
+{{- if include "mutt-operator.externalMetrics" . -}}
+- --external-metrics=true
+- --external-metrics-port={{ .Values.externalMetrics.port }}
+- --external-metrics-service={{ include "mutt-operator.externalMetricsName" . }}
+- --external-metrics-cluster-role={{ include "mutt-operator.externalMetricsOwner" . }}
+- --external-metrics-certificate={{ .Values.externalMetrics.certificate.source }}
+- --external-metrics-secret={{ include "mutt-operator.externalMetricsSecret" . }}
+{{- else -}}
+- --external-metrics=false
+{{- end }}
+{{- end }}
+
 {{- define "mutt-operator.podIdentity" -}}
 - name: POD_NAME
   valueFrom:

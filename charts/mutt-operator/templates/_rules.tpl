@@ -93,3 +93,57 @@
   resources: [events]
   verbs: [create]
 {{- end }}
+
+{{- /* Where external.metrics.k8s.io is served: what needs the whole cluster. Its ClusterRole owns the APIService, too. */}}
+{{- define "mutt-operator.externalMetricsRules" -}}
+# The APIService is made while a pipeline wants it and nobody else has it, kept right, and deleted; `create` cannot be limited to a name.
+- apiGroups: [apiregistration.k8s.io]
+  resources: [apiservices]
+  verbs: [create]
+- apiGroups: [apiregistration.k8s.io]
+  resources: [apiservices]
+  resourceNames: [v1beta1.external.metrics.k8s.io]
+  verbs: [list, watch, patch, delete]
+# APIService and Secret name this role as their owner, by its UID: uninstalled, it takes them along.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [clusterroles]
+  resourceNames: ["{{ include "mutt-operator.externalMetricsOwner" . }}"]
+  verbs: [get]
+# Who asks for a metric with a token and not through the API server is looked up.
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+# Whoever asks for a metric must be allowed to: the API server is asked.
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end }}
+
+{{- /* Where external.metrics.k8s.io is served: in the operator's own namespace. */}}
+{{- define "mutt-operator.externalMetricsSecretRules" -}}
+{{- $secret := include "mutt-operator.externalMetricsSecret" . }}
+{{- if eq .Values.externalMetrics.certificate.source "own" }}
+# The serving certificate is made by the operator, renewed, and read by every replica; `create` cannot be limited to a name.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [{{ $secret }}]
+  verbs: [get, update]
+{{- else }}
+# The serving certificate, which {{ .Values.externalMetrics.certificate.source }} makes, is read by every replica.
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [{{ $secret }}]
+  verbs: [get]
+{{- end }}
+{{- end }}
+
+{{- /* For the controller of HorizontalPodAutoscalers. */}}
+{{- define "mutt-operator.externalMetricsReaderRules" -}}
+# It asks for the depth and the age of a queue in the HorizontalPodAutoscaler's namespace.
+- apiGroups: [external.metrics.k8s.io]
+  resources: [mutt_queue_depth, mutt_queue_oldest_age_seconds]
+  verbs: [get, list]
+{{- end }}

@@ -14,7 +14,8 @@ async fn define(kubectl: &Kubectl) {
         let folder = repository().join(folder);
         kubectl.run(&["apply", "--server-side", "--force-conflicts", "--filename", text(&folder)], "");
     }
-    for kind in ["muttpipelines", "alertrules", "routes", "servicemonitors", "prometheusrules"] {
+    let own = ["muttpipelines", "alertrules"];
+    for kind in own.into_iter().chain(["routes", "servicemonitors", "prometheusrules", "certificates", "issuers"]) {
         eventually(&format!("{kind} are served"), async || kubectl.output(&["get", kind], "").status.success()).await;
     }
 }
@@ -198,6 +199,8 @@ fn check(operator: &Kubectl, case: &str, asked: &[Access<'_>], expected: bool) {
     assert!(wrong.is_empty(), "{case}: should be {expected}: {wrong:#?}");
 }
 
+const API_SERVICES: &str = "apiservices.apiregistration.k8s.io";
+const OUR_API: &str = "v1beta1.external.metrics.k8s.io";
 const LEASES: &str = "leases.coordination.k8s.io";
 
 fn granted<'a>(system: &'a str, served: &[&'a str], places: &[Option<&'a str>]) -> Vec<Access<'a>> {
@@ -218,6 +221,9 @@ fn granted<'a>(system: &'a str, served: &[&'a str], places: &[Option<&'a str>]) 
     all.extend(["get", "update"].map(|verb| Access { verb, resource: LEASES, name: system, namespace }));
     if served.is_empty() {
         all.extend(["list", "watch"].map(|verb| Access { verb, resource: "namespaces", name: "", namespace: None }));
+        all.push(Access { verb: "create", resource: API_SERVICES, name: "", namespace: None });
+        let verbs = ["list", "watch", "patch", "delete"];
+        all.extend(verbs.map(|verb| Access { verb, resource: API_SERVICES, name: OUR_API, namespace: None }));
     }
     all.extend(served.iter().map(|&name| Access { verb: "get", resource: "namespaces", name, namespace: Some(name) }));
     all
@@ -232,6 +238,10 @@ fn refused<'a>(system: &'a str, served: &[&'a str], places: &[Option<&'a str>]) 
     all.push(Access { verb: "create", resource: LEASES, name: "", namespace: Some("kube-system") });
     all.push(Access { verb: "list", resource: LEASES, name: "", namespace });
     all.push(Access { verb: "update", resource: LEASES, name: "another", namespace });
+    all.push(Access { verb: "update", resource: "secrets", name: "another", namespace });
+    for verb in ["list", "watch", "patch", "delete"] {
+        all.push(Access { verb, resource: API_SERVICES, name: "v1beta1.metrics.k8s.io", namespace: None });
+    }
     if !served.is_empty() {
         let elsewhere = [("get", "secrets"), ("list", "muttpipelines.mutt.dev"), ("list", "namespaces")];
         for namespace in [None, Some("default"), Some(system)] {

@@ -19,6 +19,14 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("mutt-operator", "log.format=xml", &["format"]),
     ("mutt-operator", "livenessProbe.httpGet.path=/x", &["livenessProbe", "httpGet"]),
     ("mutt-operator", "leaderElection.enabled=false", &["leaderElection.enabled=false allows replicas=1 only"]),
+    ("mutt-operator", "externalMetrics.enabled=auto", &["externalMetrics", "enabled", "boolean"]),
+    ("mutt-operator", "externalMetrics.port=443", &["port", "443"]),
+    ("mutt-operator", "externalMetrics.certificate.source=self-signed", &["source", "cert-manager"]),
+    (
+        "mutt-operator",
+        "externalMetrics.enabled=true,rbac.create=false",
+        &["externalMetrics.enabled=true with rbac.create=false needs externalMetrics.clusterRole"],
+    ),
     (
         "mutt-operator",
         "metrics.serviceMonitor.enabled=true,metrics.service.enabled=false",

@@ -24,12 +24,13 @@ pub(crate) fn of_deployment(objects: &[Value]) -> Vec<&str> {
     in_pod(objects, "Deployment", "/spec/template/spec/containers/0/args")
 }
 
-/// The arguments at `pointer` in the first object of a kind, and what the downward API gives; the port is the test's.
+/// The arguments at `pointer` in the first object of a kind, and what the downward API gives; the ports are the test's.
 pub(crate) fn in_pod<'a>(objects: &'a [Value], kind: &str, pointer: &str) -> Vec<&'a str> {
     let object = objects.iter().find(|object| object["kind"] == kind).unwrap();
     let given = object.pointer(pointer).unwrap().as_array().unwrap();
-    let given = given.iter().map(|flag| flag.as_str().unwrap()).filter(|flag| !flag.starts_with("--http-port="));
-    given.chain(["--pod-name=operator-0", "--pod-namespace=mutt-system"]).collect()
+    let port = |flag: &&str| flag.starts_with("--http-port=") || flag.starts_with("--external-metrics-port=");
+    let given = given.iter().map(|flag| flag.as_str().unwrap()).filter(|flag| !port(flag));
+    given.chain(["--external-metrics-port=0", "--pod-name=operator-0", "--pod-namespace=mutt-system"]).collect()
 }
 
 /// Applies the roles and their bindings.
