@@ -77,6 +77,10 @@ mod tests {
             assert!(["critical", "warning"].contains(&rule.labels["severity"].as_str()), "{alert}");
             assert_eq!(rule.annotations["runbook_url"], format!("RUNBOOKS#{}", alert.to_lowercase()));
             assert!(rule.annotations["description"].contains("{{ $value | humanize"), "{alert}");
+            for label in rule.labels.keys() {
+                // Prometheus gives its templates the labels of the expression, not those that the rule adds.
+                assert!(!rule.annotations.values().any(|text| text.contains(&format!("$labels.{label}"))), "{alert}: {label}");
+            }
             assert!(rule.annotations["summary"].contains("{{ $labels.namespace }}/{{ $labels.pipeline }}"), "{alert}");
         }
     }
