@@ -130,3 +130,8 @@ imagePullSecrets:
     fieldRef:
       fieldPath: metadata.namespace
 {{- end }}
+
+{{- /* The page with a section for each alert; the alerts of pipelines link there, too (operator/src/pipeline/build/prometheus). */}}
+{{- define "mutt-operator.runbooks" -}}
+https://github.com/mutt-dev/mutt/blob/main/manifests/prometheus/runbooks.md
+{{- end }}

@@ -79,7 +79,10 @@ mod tests {
             assert!(rule.annotations["description"].contains("{{ $value | humanize"), "{alert}");
             for label in rule.labels.keys() {
                 // Prometheus gives its templates the labels of the expression, not those that the rule adds.
-                assert!(!rule.annotations.values().any(|text| text.contains(&format!("$labels.{label}"))), "{alert}: {label}");
+                assert!(
+                    !rule.annotations.values().any(|text| text.contains(&format!("$labels.{label}"))),
+                    "{alert}: {label}"
+                );
             }
             assert!(rule.annotations["summary"].contains("{{ $labels.namespace }}/{{ $labels.pipeline }}"), "{alert}");
         }
