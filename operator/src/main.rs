@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use mutt_operator::{
-    external_metrics::{certificate, claim},
+    external_metrics::{self, certificate, claim},
     pipeline, rules,
     runtime::{
-        Args, Context, Fatal,
+        Args, Context, Fatal, Shutdown,
         args::Given,
         check, http, leadership, shutdown,
         supervise::Tasks,
@@ -60,9 +60,13 @@ async fn operate(args: Args) -> Result<(), Fatal> {
     tracing::info!(version = VERSION, pod = args.pod_name, "mutt-operator starts");
     let shutdown = shutdown::on_signals().map_err(|error| Fatal::failed("cannot watch signals", error))?;
     let listener = http::bind(args.http_port).await?;
+    let external_listener = external_metrics::bind(&args).await?;
     let context = Context::new(args).await?;
+    let (end, ended) = Shutdown::channel();
     let mut base = Tasks::default();
-    base.spawn("http", http::serve(listener, context.health.clone(), context.metrics.clone()));
+    base.spawn("http", http::serve(listener, context.clone()));
+    base.spawn("queues", context.queues.clone().keep());
+    base.spawn("external metrics", external_metrics::serve(context.clone(), external_listener, ended));
     base.spawn("runtime", context.health.clone().turn());
     base.spawn("discovery", context.apis.clone().keep());
     base.spawn("certificate", certificate::keep(context.clone()));
@@ -73,8 +77,12 @@ async fn operate(args: Args) -> Result<(), Fatal> {
         work.spawn("external metrics", claim::run(context.clone(), shutdown.clone()));
         work
     };
-    tokio::select! {
+    let outcome = tokio::select! {
         led = leadership::lead(&context, &shutdown, work) => led,
-        ended = base.ended() => Err(ended),
-    }
+        ended = base.ended() => return Err(ended),
+    };
+    // It alone ends when asked, after what is under way: until now the API server had no reason to ask another replica.
+    end.request();
+    let _ = base.ended().await;
+    outcome
 }

@@ -1,11 +1,27 @@
 //! The API `external.metrics.k8s.io`: depths and ages of the pipelines' queues, for HorizontalPodAutoscalers.
 //!
-//! There is one such API in a cluster. It is taken only while a pipeline wants it and nobody else has it.
+//! There is one such API in a cluster. It is taken only while a pipeline wants it and nobody else has it. Every replica
+//! serves it, leader or not: [`queues`] reads Redis, `server` and `tls` are the port, `authentication` and `authorization`
+//! ask the API server, `api` answers.
 
+mod api;
+mod authentication;
+mod authorization;
 pub mod certificate;
 pub mod claim;
+mod discovery;
 mod owner;
+pub mod queues;
+pub(crate) mod scaling;
+mod selector;
+mod series;
+mod server;
+mod status;
+mod target;
+pub mod telemetry;
+mod tls;
 pub mod trust;
+mod verdicts;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +31,7 @@ use std::{
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
+pub use self::server::{bind, serve};
 use self::trust::{Announcement, Trust};
 use crate::rules::PipelineKey;
 

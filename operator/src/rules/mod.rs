@@ -19,7 +19,7 @@ pub mod keyspace;
 mod last_good;
 mod publish;
 mod record;
-mod redis;
+pub(crate) mod redis;
 mod repeats;
 mod report;
 mod retry;

@@ -14,7 +14,7 @@ const NEXT_PASSWORD_KEY: &str = "REDIS_PASS_NEXT";
 
 /// Why a pipeline's Redis cannot be used, in words, with what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// Redis, or the way to it.
     #[error("{0}")]
     Redis(String),
@@ -25,18 +25,18 @@ pub(super) enum Trouble {
 
 /// What the Secrets say. Never shown.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub(super) struct Login {
+pub(crate) struct Login {
     passwords: Vec<String>,
     ca_pem: Option<Vec<u8>>,
 }
 
 /// A connection with the names of the pipeline's keys.
 #[derive(Clone)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     /// The handle; connects when needed.
-    pub(super) redis: Redis,
+    pub(crate) redis: Redis,
     /// Names below the pipeline's prefix.
-    pub(super) keys: Arc<Keys>,
+    pub(crate) keys: Arc<Keys>,
     spec: RedisSpec,
     login: Login,
     place: String,
@@ -44,7 +44,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A connection for this spec; nothing is sent yet.
-    pub(super) fn new(spec: &RedisSpec, login: Login) -> Result<Self, Trouble> {
+    pub(crate) fn new(spec: &RedisSpec, login: Login) -> Result<Self, Trouble> {
         let bad_url =
             |_| Trouble::Redis("spec.redis.url is no URL of a Redis; write redis://host:port/database".to_owned());
         let mut settings = RedisSettings::from_url(&spec.url).map_err(bad_url)?;
@@ -65,20 +65,29 @@ impl Connection {
     }
 
     /// Whether it is what this spec and these Secrets ask for.
-    pub(super) fn fits(&self, spec: &RedisSpec, login: &Login) -> bool {
+    pub(crate) fn fits(&self, spec: &RedisSpec, login: &Login) -> bool {
         self.spec == *spec && self.login == *login
     }
 
-    /// An error in words, with what to do. The passwords never stand in it.
-    pub(super) fn trouble(&self, error: &RedisError) -> Trouble {
-        let place = &self.place;
-        let secret = self.spec.credentials_secret.as_deref();
+    /// Where it leads to, as messages call it.
+    pub(crate) fn name(&self) -> String {
+        format!("redis at {}", self.place)
+    }
+
+    /// Whether Redis refused the login.
+    pub(crate) fn is_refused(error: &RedisError) -> bool {
         let library = error.source().and_then(|source| source.downcast_ref::<redis::RedisError>());
-        let is_refusal = library.is_some_and(|error| {
+        library.is_some_and(|error| {
             error.kind() == redis::ErrorKind::AuthenticationFailed
                 || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"))
-        });
-        Trouble::Redis(match (is_refusal, secret) {
+        })
+    }
+
+    /// An error in words, with what to do. The passwords never stand in it.
+    pub(crate) fn trouble(&self, error: &RedisError) -> Trouble {
+        let place = &self.place;
+        let secret = self.spec.credentials_secret.as_deref();
+        Trouble::Redis(match (Self::is_refused(error), secret) {
             (true, Some(secret)) => {
                 format!(
                     "redis at {place} refuses the login: check REDIS_PASS in the Secret {secret} and spec.redis.username"
@@ -91,7 +100,7 @@ impl Connection {
 }
 
 /// Reads what the spec's Secrets say; by name, since the operator may not list Secrets.
-pub(super) async fn login(client: &Client, namespace: &str, spec: &RedisSpec) -> Result<Login, Trouble> {
+pub(crate) async fn login(client: &Client, namespace: &str, spec: &RedisSpec) -> Result<Login, Trouble> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let read = async |name: &str| match secrets.get_opt(name).await {
         Ok(Some(secret)) => Ok(secret),

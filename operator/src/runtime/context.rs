@@ -4,7 +4,13 @@ use std::{sync::Arc, time::Instant};
 
 use kube::Client;
 
-use crate::{external_metrics::ExternalMetrics, rules::RulesBoard};
+use crate::{
+    external_metrics::{
+        ExternalMetrics,
+        queues::{Limits, Queues},
+    },
+    rules::RulesBoard,
+};
 
 use super::{
     Args, Fatal, client,
@@ -32,6 +38,8 @@ pub struct Context {
     pub rules: RulesBoard,
     /// The API `external.metrics.k8s.io`.
     pub external_metrics: ExternalMetrics,
+    /// Depths and ages of all pipelines' queues.
+    pub queues: Queues,
 }
 
 impl Context {
@@ -51,6 +59,7 @@ impl Context {
             health: Health::new(),
             rules: RulesBoard::default(),
             external_metrics: ExternalMetrics::default(),
+            queues: Queues::new(client.clone(), metrics.clone(), args.watch_namespaces.clone(), Limits::default()),
             metrics,
             client,
             args,

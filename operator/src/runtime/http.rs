@@ -1,4 +1,4 @@
-//! `/live`, `/ready` and `/metrics`, served by leader and standby alike.
+//! `/live`, `/ready`, `/metrics` and, for KEDA, `/scaling/…`, served by leader and standby alike.
 
 use std::{
     convert::Infallible,
@@ -20,9 +20,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Fatal, health::Health, metrics::Metrics, telemetry::VERSION};
+use super::{Context, Fatal, health::Health, metrics::Metrics, telemetry::VERSION};
+use crate::external_metrics::scaling;
 
-/// Open connections; kubelet and Prometheus need two, more wait in the kernel's backlog.
+/// Open connections; kubelet, Prometheus and KEDA need a handful, more wait in the kernel's backlog.
 const CONNECTIONS_MAX: usize = 64;
 /// From the first byte of a request to the end of its head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,8 +37,9 @@ pub async fn bind(port: u16) -> Result<TcpListener, Fatal> {
 }
 
 /// Serves until it is dropped; probes that are open then are cut.
-pub async fn serve(listener: TcpListener, health: Health, metrics: Arc<Metrics>) -> Result<(), Infallible> {
-    let router = router(health, metrics);
+pub async fn serve(listener: TcpListener, context: Arc<Context>) -> Result<(), Infallible> {
+    let router = router(context.health.clone(), context.metrics.clone());
+    let router = router.merge(scaling::router(context.queues.clone()));
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -56,7 +58,11 @@ pub async fn serve(listener: TcpListener, health: Health, metrics: Arc<Metrics>)
     }
 }
 
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(OwnedSemaphorePermit, TcpStream)> {
+/// The next connection with its slot; `None` = there was none.
+pub(crate) async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> Option<(OwnedSemaphorePermit, TcpStream)> {
     let slot = slots.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => Some((slot, stream)),
@@ -87,6 +93,11 @@ fn router(health: Health, metrics: Arc<Metrics>) -> Router {
                 ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
             }),
         )
-        .route("/", get(|| async { format!("mutt-operator {VERSION}: /live /ready /metrics\n") }))
+        .route(
+            "/",
+            get(|| async {
+                format!("mutt-operator {VERSION}: /live /ready /metrics /scaling/<namespace>/<pipeline>\n")
+            }),
+        )
         .with_state(health)
 }

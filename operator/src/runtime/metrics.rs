@@ -8,6 +8,7 @@ use prometheus::{
 };
 
 use super::telemetry::VERSION;
+use crate::external_metrics::telemetry::QueueMetrics;
 
 /// How one reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Metrics {
     rules: IntGaugeVec,
     writes: IntCounterVec,
     seconds_since_progress: IntGaugeVec,
+    /// What is asked of `external.metrics.k8s.io`, and of the queues by KEDA.
+    pub queues: QueueMetrics,
     certificate_expiry: IntGaugeVec,
     /// 1 while `external.metrics.k8s.io` is ours; the leader says so.
     pub external_metrics_serving: IntGauge,
@@ -90,6 +93,7 @@ impl Metrics {
                     &["resource", "verb"],
                 )?,
             )?,
+            queues: QueueMetrics::new(&registry)?,
             seconds_since_progress: added(
                 &registry,
                 IntGaugeVec::new(
@@ -177,7 +181,8 @@ impl Metrics {
         if request.method().is_safe() {
             return;
         }
-        if let Some(resource) = resource_of(request.uri().path()) {
+        // Reviews are questions that are asked by POST.
+        if let Some(resource) = resource_of(request.uri().path()).filter(|resource| !resource.ends_with("reviews")) {
             self.writes.with_label_values(&[resource.as_str(), request.method().as_str()]).inc();
         }
     }
@@ -195,7 +200,8 @@ impl Metrics {
     }
 }
 
-fn added<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, prometheus::Error> {
+/// A collector that is registered.
+pub(crate) fn added<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, prometheus::Error> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
 }
@@ -230,6 +236,7 @@ mod tests {
             ("/apis/mutt.dev/v1alpha1/namespaces/a/alertrules/x/status", Some("alertrules/status")),
             ("/api/v1/namespaces/a", Some("namespaces")),
             ("/apis/apiregistration.k8s.io/v1/apiservices/x", Some("apiservices")),
+            ("/apis/authorization.k8s.io/v1/subjectaccessreviews", Some("subjectaccessreviews")),
             ("/version", None),
         ] {
             assert_eq!(resource_of(path).as_deref(), resource, "{path}");
@@ -244,7 +251,10 @@ mod tests {
                 axum::http::Request::builder().method(method).uri("https://x/apis/apps/v1/namespaces/a/deployments/d");
             metrics.sent(&request.body(Body::empty()).unwrap());
         }
+        let review = axum::http::Request::post("https://x/apis/authorization.k8s.io/v1/subjectaccessreviews");
+        metrics.sent(&review.body(Body::empty()).unwrap());
         let text = metrics.exposition(std::iter::once(("runtime", Duration::from_secs(3))));
+        assert!(!text.contains("reviews"), "{text}");
         assert!(text.contains(r#"mutt_operator_writes_total{resource="deployments",verb="PATCH"} 1"#), "{text}");
         assert!(!text.contains("GET"), "{text}");
         assert!(text.contains(r#"mutt_operator_seconds_since_progress{task="runtime"} 3"#), "{text}");

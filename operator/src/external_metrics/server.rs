@@ -1,0 +1,142 @@
+//! The TLS port: a bounded number of connections, each bounded in time, and an orderly end.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{http::Request, response::Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    api::Api,
+    authentication::{Authentication, TrustWatch},
+    authorization::Authorization,
+    tls,
+};
+use crate::runtime::{Args, Context, Fatal, Shutdown, http, metrics::Metrics};
+
+/// Open connections; each API server keeps a few, more wait in the kernel's backlog.
+const CONNECTIONS_MAX: usize = 128;
+/// Bound of a handshake.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// From the end of an answer to the end of the next request's head: longer than the 15 s between two questions of the HPA
+/// controller, so that its connections stay open.
+const HEAD_WITHIN: Duration = Duration::from_secs(20);
+/// A user may be in hundreds of groups, each of which is a header.
+const HEADERS_MAX: usize = 1_000;
+const HEAD_BYTES_MAX: usize = 128 * 1024;
+/// How long answers under way may take when the end is asked for.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Listens where this operator is to serve the API; `None` = it is not, which is said.
+pub async fn bind(args: &Args) -> Result<Option<TcpListener>, Fatal> {
+    match args.external_metrics.service() {
+        Ok(_) => http::bind(args.external_metrics.port).await.map(Some),
+        Err(why) => {
+            tracing::info!("external.metrics.k8s.io is off: {why}");
+            Ok(None)
+        }
+    }
+}
+
+/// Serves the API until the end is asked for; needs no leadership. Without a listener it only waits.
+pub async fn serve(context: Arc<Context>, listener: Option<TcpListener>, end: Shutdown) -> Result<(), rustls::Error> {
+    let Some(listener) = listener else {
+        end.requested().await;
+        return Ok(());
+    };
+    let acceptor = tls::acceptor(context.external_metrics.certificate())?;
+    let client = context.client.clone();
+    let (keeper, trust) = TrustWatch::new(client.clone());
+    let api = Api {
+        queues: context.queues.clone(),
+        authentication: Authentication::new(client.clone(), trust),
+        authorization: Authorization::new(client),
+    };
+    tokio::select! {
+        Err(never) = keeper.keep() => match never {},
+        () = connections(listener, acceptor, api, context.metrics.clone(), end) => Ok(()),
+    }
+}
+
+/// Takes connections until the end is asked for, then ends what is under way.
+async fn connections(listener: TcpListener, acceptor: TlsAcceptor, api: Api, metrics: Arc<Metrics>, end: Shutdown) {
+    let shared = Arc::new(Shared { acceptor, api, metrics, end: end.clone() });
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    while let Some(accepted) = end.or(http::accept(&listener, &slots)).await {
+        while connections.try_join_next().is_some() {}
+        let Some((slot, stream)) = accepted else { continue };
+        let shared = shared.clone();
+        connections.spawn(async move {
+            let _slot = slot;
+            shared.connection(stream).await;
+        });
+    }
+    drop(listener);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if timeout(DRAIN, all).await.is_err() {
+        tracing::warn!("requests for external metrics cut: they did not end in time");
+    }
+}
+
+struct Shared {
+    acceptor: TlsAcceptor,
+    api: Api,
+    metrics: Arc<Metrics>,
+    end: Shutdown,
+}
+
+impl Shared {
+    async fn connection(&self, stream: TcpStream) {
+        let peer = stream.peer_addr().ok();
+        let _ = stream.set_nodelay(true);
+        let stream = match timeout(HANDSHAKE_WITHIN, self.acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(?peer, %error, "TLS handshake failed"),
+            Err(_) => return tracing::debug!(?peer, "TLS handshake took too long"),
+        };
+        let chain: Vec<CertificateDer<'static>> = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .unwrap_or_default()
+            .iter()
+            .map(|der| der.clone().into_owned())
+            .collect();
+        let answer = service_fn(|request: Request<Incoming>| self.answer(&chain, request));
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+        builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), answer));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.end.requested() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(?peer, %error, "connection ended early");
+        }
+    }
+
+    async fn answer(
+        &self,
+        chain: &[CertificateDer<'static>],
+        request: Request<Incoming>,
+    ) -> Result<Response, Infallible> {
+        let (head, _) = request.into_parts();
+        let response = self.api.answer(chain, &head.method, &head.uri, &head.headers).await;
+        self.metrics.queues.answered(response.status().as_u16());
+        tracing::debug!(method = %head.method, uri = %head.uri, code = response.status().as_u16(), "external metrics");
+        Ok(response)
+    }
+}
