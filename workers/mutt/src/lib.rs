@@ -16,6 +16,8 @@ mod rulesource;
 mod send;
 mod server;
 mod settings;
+mod slo;
+mod status;
 mod telemetry;
 mod webui;
 mod worker;

@@ -14,7 +14,7 @@ static UNBEAT: Script = Script::new(include_str!("lua/unbeat.lua"));
 static ALIVE: Script = Script::new(include_str!("lua/alive.lua"));
 
 /// Writes or refreshes a worker's heartbeat; the first one comes before its first take. `value` is
-/// for people, e.g. the time of the start.
+/// for people: the time of the start, of a forwarder a [`crate::ForwarderBeat`].
 ///
 /// # Errors
 /// Those of a command.

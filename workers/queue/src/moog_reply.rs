@@ -31,7 +31,7 @@ pub enum BreakerState {
 }
 
 impl BreakerState {
-    fn parse(word: &str) -> Self {
+    pub(crate) fn parse(word: &str) -> Self {
         match word {
             "OPEN" => Self::Open,
             "HALF_OPEN" => Self::HalfOpen,

@@ -45,7 +45,8 @@ static TOTALS: Script = Script::new(include_str!("lua/totals.lua"));
 /// All totals and depths of one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Totals {
-    counts: HashMap<String, i64>,
+    /// Running totals by the names above; read one with [`Totals::count`].
+    pub counts: HashMap<String, i64>,
     /// Length of the ingest queue.
     pub ingest_queue: i64,
     /// Elements in the alerters' lists in flight.
@@ -66,8 +67,8 @@ pub struct Totals {
     pub dlq_moog: i64,
     /// Length of `dlq:dead`.
     pub dlq_dead: i64,
-    /// Age of the oldest waiting event and event in flight, alert and alert in flight.
-    ages: [Option<Duration>; 4],
+    /// Age of the oldest waiting event and event in flight, alert and alert in flight; see [`Totals::queues`].
+    pub ages: [Option<Duration>; 4],
 }
 
 /// One queue, waiting or in processing, at one moment.

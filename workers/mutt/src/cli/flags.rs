@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, parser::ValueSource};
 use crate::settings::{Faults, Origin, Role, SETTINGS, Vars};
 
 /// Subcommands that take settings as flags, and whose settings.
-pub(super) const SUBCOMMANDS: [(&str, Role); 8] = [
+pub(super) const SUBCOMMANDS: [(&str, Role); 9] = [
     ("ingestor", Role::Ingestor),
     ("alerter", Role::Alerter),
     ("forwarder", Role::Forwarder),
@@ -16,6 +16,7 @@ pub(super) const SUBCOMMANDS: [(&str, Role); 8] = [
     ("rules", Role::Tool),
     ("db", Role::Tool),
     ("dlq", Role::Tool),
+    ("status", Role::Tool),
 ];
 
 const SETTINGS_FILE: &str = "settings-file";

@@ -39,6 +39,8 @@ enum Command {
     Forwarder,
     /// Look at dead letters, put them back or delete them.
     Dlq(crate::dlq::DlqArgs),
+    /// Show how the pipeline is: queues, rates, dead letters, webhook, rules, objectives; ends with 1 if it needs a person.
+    Status(crate::status::StatusArgs),
     /// Migrate the database, keep its partitions, show its state.
     Db(crate::db::DbArgs),
     /// Apply, export, test and lint AlertRule files.
@@ -137,6 +139,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<(), Fatal> {
             })
         }
         Command::Dlq(args) => start::tool(flags::vars(matches)?, |tool| crate::dlq::run(args, tool)),
+        Command::Status(args) => start::tool(flags::vars(matches)?, |tool| crate::status::run(args, tool)),
         Command::Db(args) => start::tool(flags::vars(matches)?, |tool| crate::db::run(args, tool)),
         Command::Rules(args) => start::tool(flags::vars(matches)?, |tool| crate::rules::run(args, tool)),
         Command::Dev(args) => start::tool(flags::vars(matches)?, |tool| crate::dev::run(args, tool)),

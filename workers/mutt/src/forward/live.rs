@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mutt_queue::ForwarderBeat;
 use mutt_queue::moog::{BreakerPolicy, Rate};
 
 use crate::settings::ForwarderSettings;
@@ -14,6 +15,14 @@ pub(crate) struct Live {
     pub(crate) rate: Rate,
     /// Shared breaker.
     pub(crate) breaker: BreakerPolicy,
+}
+
+impl Live {
+    /// What a forwarder's heartbeat says.
+    pub(crate) fn beat(&self, started: &str) -> String {
+        let Rate { limit, period } = self.rate;
+        ForwarderBeat { started: started.to_owned(), rate_limit: limit, rate_period: period.as_secs_f64() }.text()
+    }
 }
 
 /// What the environment says.

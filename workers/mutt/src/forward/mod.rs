@@ -125,8 +125,9 @@ async fn work(
     shutdown: &Shutdown,
     health: &Health,
 ) -> Result<(), Fatal> {
+    let says = live.borrow().beat(&delivery::timestamp());
     tokio::select! {
-        ready = prepare(redis, keys, worker, &setup.redis) => ready?,
+        ready = prepare(redis, keys, worker, &setup.redis, &says) => ready?,
         () = shutdown.requested() => return Ok(()),
     }
     health.set_ready(true);
@@ -144,7 +145,7 @@ async fn work(
 }
 
 /// Waits for Redis, refuses one that would lose alerts, and writes the first heartbeat before the first take.
-async fn prepare(redis: &Redis, keys: &Keys, worker: &WorkerId, state: &Dependency) -> Result<(), Fatal> {
+async fn prepare(redis: &Redis, keys: &Keys, worker: &WorkerId, state: &Dependency, says: &str) -> Result<(), Fatal> {
     let mut backoff = Backoff::new();
     loop {
         match redis.preflight().await {
@@ -153,7 +154,7 @@ async fn prepare(redis: &Redis, keys: &Keys, worker: &WorkerId, state: &Dependen
                 for warning in seen.warnings() {
                     tracing::warn!("{warning}");
                 }
-                match heartbeat::beat(redis, keys, Role::Moog, worker, &delivery::timestamp()).await {
+                match heartbeat::beat(redis, keys, Role::Moog, worker, says).await {
                     Ok(()) => return Ok(()),
                     Err(error) => state.down(error),
                 }

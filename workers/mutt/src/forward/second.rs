@@ -71,6 +71,7 @@ impl Second {
             health,
             redis_state.clone(),
             settings.heartbeat_interval,
+            live.subscribe(),
         ));
         tasks.spawn(pulse(redis.clone(), redis_state.clone()));
         tasks.spawn(read(redis, keys, metrics, live, live::from_settings(&settings), redis_state));
@@ -107,13 +108,22 @@ async fn janitor(queue: MoogQueue, state: Dependency) {
     }
 }
 
-async fn beat(redis: Redis, keys: Arc<Keys>, worker: WorkerId, health: Health, state: Dependency, every: Duration) {
+async fn beat(
+    redis: Redis,
+    keys: Arc<Keys>,
+    worker: WorkerId,
+    health: Health,
+    state: Dependency,
+    every: Duration,
+    live: watch::Receiver<Live>,
+) {
     let started = timestamp();
     let mut tick = ticks(every);
     loop {
         tick.tick().await;
+        let says = live.borrow().beat(&started);
         if health.since_turn() <= TURN_MAX
-            && let Err(error) = heartbeat::beat(&redis, &keys, Role::Moog, &worker, &started).await
+            && let Err(error) = heartbeat::beat(&redis, &keys, Role::Moog, &worker, &says).await
         {
             state.down(error);
         }

@@ -281,9 +281,20 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("RELAY_GZIP", "false", &[Relay], "Compress requests"),
     setting("RELAY_TIMEOUT", "30", &[Relay], "Seconds until a request without an answer is sent again"),
     setting("SERVER_PORT_WEBUI", "8090", &[WebUi], "Port of the Web UI and its API"),
-    setting("METRICS_CACHE_TTL", "5", &[WebUi], "Seconds the metrics summary may be old"),
+    setting("METRICS_CACHE_TTL", "5", &[WebUi], "Seconds that the metrics summary and the objectives may be old"),
     setting("AUDIT_LOG_PAGE_SIZE", "50", &[WebUi], "Rows of a page when `limit` is not given"),
-    setting("PROMETHEUS_URL", "http://localhost:9090", &[WebUi], "Prometheus that holds the SLO series"),
+    setting(
+        "PROMETHEUS_URL",
+        "http://localhost:9090",
+        &[WebUi, Tool],
+        "Prometheus that records the objectives (SLOs); `mutt status` asks it only where this is set",
+    ),
+    setting(
+        "SLO_SELECTOR",
+        "",
+        &[WebUi, Tool],
+        "Labels of this pipeline's series in Prometheus, where it holds several: namespace=\"netops\",pipeline=\"core\"",
+    ),
 ];
 
 /// Names that are secrets: valid in the environment and in a settings file, never flags. Each may end in `_FILE`.

@@ -5,6 +5,7 @@ mod catalog;
 mod common;
 mod reader;
 mod roles;
+mod slo;
 mod vars;
 
 pub(crate) use catalog::{SETTINGS, markdown, secret_names};
@@ -15,6 +16,7 @@ pub(crate) use reader::{Fault, Faults, Reader};
 pub(crate) use roles::{
     Ack, AlerterSettings, AuditScope, ForwarderSettings, IngestorSettings, RulesSource, WebUiSettings,
 };
+pub(crate) use slo::SloSettings;
 pub(crate) use vars::{Origin, Vars, near_misses};
 
 /// Who reads a setting.
@@ -26,7 +28,7 @@ pub(crate) enum Role {
     WebUi,
     /// `mutt relay`.
     Relay,
-    /// `mutt rules`, `mutt db`, `mutt dlq`: they read the connections.
+    /// `mutt rules`, `mutt db`, `mutt dlq`, `mutt status`: they read the connections.
     Tool,
 }
 

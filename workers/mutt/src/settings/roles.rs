@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{CommonSettings, DatabaseSettings, Faults, Reader, RedisSettings, Vars};
+use super::{CommonSettings, DatabaseSettings, Faults, Reader, RedisSettings, SloSettings, Vars};
 
 /// What a 200 of the ingest API means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,6 +289,7 @@ pub(crate) struct WebUiSettings {
     pub(crate) port: u16,
     pub(crate) rules_source: RulesSource,
     pub(crate) metrics_cache_ttl: Duration,
+    pub(crate) slo: SloSettings,
     pub(crate) page_size: u32,
 }
 
@@ -305,6 +306,7 @@ impl WebUiSettings {
             port: r.port("SERVER_PORT_WEBUI"),
             rules_source: RulesSource::read(r),
             metrics_cache_ttl: r.seconds("METRICS_CACHE_TTL", 0.0..=3_600.0),
+            slo: SloSettings::read(r),
             page_size: r.number("AUDIT_LOG_PAGE_SIZE", 1..=200),
         };
         reader.finish(settings)

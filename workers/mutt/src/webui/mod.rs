@@ -18,6 +18,7 @@ mod routes;
 mod rule_input;
 mod rule_view;
 mod rules;
+mod slo;
 mod summary;
 mod teams;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use tokio::net::TcpListener;
 
 use crate::server::{Dependency, Health, Limits, Tls, bind, serve_router};
 use crate::settings::{RulesSource, WebUiSettings};
+use crate::slo::Objectives;
 use crate::worker::{Context, Fatal, Shutdown};
 use crate::{connect, rulesource};
 use error::ApiError;
@@ -59,9 +61,11 @@ pub(crate) struct Api {
     rules_source: RulesSource,
     /// Rows of a page if the client does not say.
     audit_page_size: i64,
-    /// How old a summary may be.
+    /// How old a summary and the objectives may be.
     summary_ttl: Duration,
     summary: summary::Cache,
+    objectives: Objectives,
+    slos: slo::Cache,
     metrics: Metrics,
     health: Health,
     announcing: tokio::sync::Mutex<()>,
@@ -81,6 +85,8 @@ impl Api {
             audit_page_size: i64::from(settings.page_size),
             summary_ttl: settings.metrics_cache_ttl,
             summary: summary::Cache::default(),
+            objectives: Objectives::new(&settings.slo)?,
+            slos: slo::Cache::default(),
             metrics: Metrics::new(&context.registry)?,
             health: Health::new("mutt-webui"),
             announcing: tokio::sync::Mutex::default(),

@@ -7,7 +7,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToResponse, ToSchema};
 
 use super::error::ApiError;
-use super::{about, audit_logs, config, config_audit, hosts, rules, summary, teams};
+use super::{about, audit_logs, config, config_audit, hosts, rules, slo, summary, teams};
 
 /// What every refusal says.
 #[derive(Serialize, ToSchema)]
@@ -61,6 +61,7 @@ pub(crate) struct Unavailable(Refusal);
     paths(
         about::version,
         summary::show,
+        slo::show,
         rules::list,
         rules::create,
         rules::show,
@@ -106,7 +107,7 @@ struct Operations;
         (name = "hosts", description = "Development hosts"),
         (name = "teams", description = "Teams of hosts"),
         (name = "config", description = "Settings that change at run time"),
-        (name = "metrics", description = "Rates of accepted events"),
+        (name = "metrics", description = "Rates of accepted events, and the service level objectives"),
         (name = "about", description = "This service")
     )
 )]

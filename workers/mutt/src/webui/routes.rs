@@ -13,7 +13,7 @@ use prometheus::Registry;
 
 use super::caller::{CORRELATION, Caller, correlation_id};
 use super::error::ApiError;
-use super::{Api, about, audit_logs, config, config_audit, hosts, openapi, rules, summary, teams};
+use super::{Api, about, audit_logs, config, config_audit, hosts, openapi, rules, slo, summary, teams};
 use crate::server::metrics_router;
 
 /// What needs no key.
@@ -50,6 +50,7 @@ fn resources() -> Router<Arc<Api>> {
     Router::new()
         .route("/version", get(about::version))
         .route("/metrics", get(summary::show))
+        .route("/slo", get(slo::show))
         .route("/rules", get(rules::list).post(rules::create))
         .route("/rules/{id}", get(rules::show).put(rules::update).delete(rules::remove))
         .route("/audit-logs", get(audit_logs::list))

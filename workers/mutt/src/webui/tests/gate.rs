@@ -31,7 +31,7 @@ async fn only_a_good_key_opens_the_api() {
 #[tokio::test]
 async fn unknown_paths_and_methods_are_json() {
     let site = Site::start().await;
-    for path in ["/slo", "/nothing", "/rules/1/2", "/", "/config/history/x", "/audit-logs/"] {
+    for path in ["/slos", "/nothing", "/rules/1/2", "/", "/config/history/x", "/audit-logs/"] {
         assert_refused(&site.get(path).await, 404, "path");
     }
     for (method, path) in [

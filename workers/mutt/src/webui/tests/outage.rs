@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::{PATIENCE, Site, assert_refused, database_url, read, redis_url};
+use super::{KEY, PATIENCE, Site, assert_refused, database_url, read, redis_url};
 use mutt_servers::RedisServer;
 
 async fn ready(site: &Site) -> u16 {
@@ -60,5 +60,25 @@ async fn a_database_without_the_schema_is_503_with_what_to_do() {
     let site = Site::start_on(&redis_url().await, &empty, &[]).await;
     assert_refused(&site.get("/rules").await, 503, "mutt db migrate");
     assert_refused(&site.get("/audit-logs").await, 503, "mutt db migrate");
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn without_prometheus_the_objectives_are_unknown_and_say_why() {
+    let prometheus = format!("http://127.0.0.1:{}", mutt_servers::free_port().unwrap());
+    let site = Site::start_with(&[("PROMETHEUS_URL", &prometheus)]).await;
+    for path in ["/api/v1/slo", "/api/v2/slo"] {
+        let (status, body) = read(site.bare(Method::GET, path).header("X-API-KEY", KEY).send().await.unwrap()).await;
+        assert_eq!(status, 200, "{body}");
+        assert!(body["timestamp"].as_str().unwrap().ends_with('Z'), "{body}");
+        let slos = body["slos"].as_array().unwrap();
+        let names: Vec<&str> = slos.iter().map(|slo| slo["slo_name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["ingest_availability", "ingest_latency", "accepted_to_audited", "accepted_to_delivered"]);
+        for slo in slos {
+            assert_eq!((slo["status"].as_str(), slo["window_hours"].as_u64()), (Some("unknown"), Some(720)));
+            assert!(slo["actual_value"].is_null() && slo["burn_rate"].is_null(), "{slo}");
+            assert!(slo["message"].as_str().unwrap().contains(&prometheus), "{slo}");
+        }
+    }
     site.stop().await;
 }
