@@ -43,7 +43,7 @@ pub struct Metrics {
     /// What is asked of `external.metrics.k8s.io`, and of the queues by KEDA.
     pub queues: QueueMetrics,
     certificate_expiry: IntGaugeVec,
-    /// 1 while `external.metrics.k8s.io` is ours; the leader says so.
+    /// 1 while `external.metrics.k8s.io` is ours and the API server reaches it; the leader says so.
     pub external_metrics_serving: IntGauge,
     /// 1 while this process may write.
     pub leader: IntGauge,
@@ -118,7 +118,7 @@ impl Metrics {
                 &registry,
                 IntGauge::new(
                     "mutt_operator_external_metrics_serving",
-                    "1 on the leader while the APIService of external.metrics.k8s.io is this operator's",
+                    "1 on the leader while external.metrics.k8s.io is this operator's and the API server reaches it",
                 )?,
             )?,
             leader: added(&registry, IntGauge::new("mutt_operator_leader", "1 while this replica leads")?)?,

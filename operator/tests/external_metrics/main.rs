@@ -5,8 +5,11 @@ mod aggregated;
 #[path = "../api/mod.rs"]
 mod api;
 mod authority;
+mod certificate;
+mod claim;
 mod impostors;
 mod outage;
+mod replica;
 mod rotation;
 mod site;
 

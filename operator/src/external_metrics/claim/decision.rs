@@ -218,7 +218,7 @@ fn who(foreign: &APIService) -> String {
 }
 
 /// Why the API server cannot reach who serves it, in one word.
-fn unavailable(found: &APIService) -> Option<&str> {
+pub(super) fn unavailable(found: &APIService) -> Option<&str> {
     let conditions = found.status.as_ref()?.conditions.as_deref()?;
     let available = conditions.iter().find(|condition| condition.type_ == "Available")?;
     (available.status == "False").then(|| available.reason.as_deref().unwrap_or("Unavailable"))

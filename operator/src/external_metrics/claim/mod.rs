@@ -23,7 +23,7 @@ use kube::{
 };
 use tokio::time::{Instant, sleep};
 
-use self::decision::{Action, Claimant, NAME, Needs};
+use self::decision::{Action, Claimant, NAME, Needs, unavailable};
 use super::{Standing, owner::owner, trust::Trust};
 use crate::{
     pipeline::error::in_words,
@@ -133,7 +133,8 @@ impl<'a> Claim<'a> {
         };
         let why = format!("the APIService {NAME} cannot be read: {}", in_words(cause));
         if matches!(cause, kube::Error::Api(status) if status.is_forbidden()) {
-            self.stands(Standing::Off(why.clone()));
+            self.context.metrics.external_metrics_serving.set(0);
+            self.context.external_metrics.set_standing(Standing::Off(why.clone()));
         }
         self.say(why);
     }
@@ -157,6 +158,7 @@ impl<'a> Claim<'a> {
             useless: since.is_some_and(|since| since.elapsed() >= self.pace.release_after),
         };
         let (action, standing) = self.claimant.decide(found, &needs);
+        let idle = action == Action::Nothing;
         let standing = match self.act(action, found).await {
             // Only what will not pass by itself is told to the pipelines; it is tried again all the same.
             Err(error) if is_final(&error) => Standing::Off(self.failed(&error)),
@@ -164,9 +166,16 @@ impl<'a> Claim<'a> {
                 self.failed(&error);
                 standing
             }
-            Ok(()) => standing,
+            Ok(()) => {
+                if !idle {
+                    self.said.clear();
+                }
+                standing
+            }
         };
-        self.stands(standing);
+        let reached = ours.is_some_and(|ours| unavailable(ours).is_none());
+        self.context.metrics.external_metrics_serving.set(i64::from(standing == Standing::Ours && reached));
+        self.context.external_metrics.set_standing(standing);
     }
 
     async fn act(&self, action: Action, found: Option<&APIService>) -> Result<(), kube::Error> {
@@ -195,11 +204,6 @@ impl<'a> Claim<'a> {
             Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(()),
             done => done,
         }
-    }
-
-    fn stands(&self, standing: Standing) {
-        self.context.metrics.external_metrics_serving.set(i64::from(standing == Standing::Ours));
-        self.context.external_metrics.set_standing(standing);
     }
 
     fn failed(&mut self, error: &kube::Error) -> String {

@@ -1,0 +1,114 @@
+//! The serving certificate: made once however many begin, renewed without a gap, put right when it is broken.
+
+use std::collections::BTreeSet;
+
+use kube::api::{DeleteParams, Patch, PatchParams};
+use mutt_operator::{external_metrics::certificate::Pace, runtime::args::CertificateSource};
+use serde_json::json;
+use tokio::time::Duration;
+
+use super::{
+    replica::{API_SERVICE, Installation, SERVICE, alone, bundle_of, quick},
+    site::eventually,
+};
+
+#[tokio::test]
+async fn of_many_replicas_that_begin_at_once_one_makes_it() {
+    let (client, _turn) = alone().await;
+    let installation = Installation::new(&client, "many").await;
+    let mut replicas = Vec::new();
+    for _ in 0..5 {
+        replicas.push(installation.replica(false, CertificateSource::Own, quick()).await);
+    }
+    let mut shown = BTreeSet::new();
+    for replica in &replicas {
+        shown.insert(replica.shows().await);
+    }
+    assert_eq!(shown.len(), 1);
+    let secret = installation.secrets().get(SERVICE).await.unwrap();
+    let writers: Vec<_> = secret.metadata.managed_fields.unwrap().into_iter().map(|entry| entry.manager).collect();
+    assert_eq!(writers, [Some("mutt-operator".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_deleted_or_broken_is_put_back_as_it_was() {
+    let (client, _turn) = alone().await;
+    let installation = Installation::new(&client, "broken").await;
+    let replica = installation.replica(false, CertificateSource::Own, quick()).await;
+    let shown = replica.shows().await;
+    let secrets = installation.secrets();
+    let before = secrets.get(SERVICE).await.unwrap();
+    let back = async |uid: Option<&String>| {
+        eventually(async || match secrets.get_opt(SERVICE).await.unwrap() {
+            Some(now) if now.data == before.data && uid.is_none_or(|uid| now.metadata.uid.as_ref() == Some(uid)) => {
+                Ok(())
+            }
+            _ => Err("it is not as it was".to_owned()),
+        })
+        .await;
+    };
+    secrets.delete(SERVICE, &DeleteParams::default()).await.unwrap();
+    back(None).await;
+    let broken = json!({"data": {"tls.crt": "YnJva2Vu", "ca.crt": null}});
+    let broken = secrets.patch(SERVICE, &PatchParams::default(), &Patch::Merge(broken)).await.unwrap();
+    back(broken.metadata.uid.as_ref()).await;
+    assert_eq!(replica.shows().await, shown);
+    // A replica that begins with a broken one, and holds none, makes another.
+    drop(replica);
+    let broken = json!({"data": {"tls.crt": "YnJva2Vu"}});
+    secrets.patch(SERVICE, &PatchParams::default(), &Patch::Merge(broken)).await.unwrap();
+    let replica = installation.replica(false, CertificateSource::Own, quick()).await;
+    let other = replica.shows().await;
+    assert_ne!(other, shown);
+    let bundle = secrets.get(SERVICE).await.unwrap().data.unwrap()["ca.crt"].clone();
+    replica.ask(&bundle.0).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_followed_by_another_though_nobody_leads() {
+    let (client, _turn) = alone().await;
+    let installation = Installation::new(&client, "expired").await;
+    let pace = Pace { valid_for: Duration::from_secs(2), renew_before: Duration::ZERO, ..quick() };
+    let replica = installation.replica(false, CertificateSource::Own, pace).await;
+    let first = replica.shows().await;
+    eventually(async || match replica.certificate() {
+        Some(now) if now != first => Ok(()),
+        _ => Err("the same is shown".to_owned()),
+    })
+    .await;
+}
+
+/// What an API server trusts is read from the APIService, and both replicas are asked with it, again and again, while the
+/// certificate is renewed every few seconds.
+#[tokio::test]
+async fn a_renewal_refuses_nobody_at_any_moment() {
+    const RENEWALS: usize = 3;
+    let (client, _turn) = alone().await;
+    let installation = Installation::new(&client, "renewed").await;
+    let pace = Pace {
+        valid_for: Duration::from_secs(24 * 3600),
+        // Two seconds after it was made.
+        renew_before: Duration::from_secs(24 * 3600 - 2),
+        settle: Duration::from_millis(500),
+        ..quick()
+    };
+    let leader = installation.replica(true, CertificateSource::Own, pace).await;
+    let standby = installation.replica(false, CertificateSource::Own, pace).await;
+    leader.want(true);
+    installation.taken().await;
+    leader.shows().await;
+    standby.shows().await;
+    let mut shown = [BTreeSet::new(), BTreeSet::new()];
+    eventually(async || {
+        let bundle = bundle_of(&installation.services().get(API_SERVICE).await.unwrap());
+        for (replica, shown) in [&leader, &standby].into_iter().zip(&mut shown) {
+            replica.ask(&bundle).await.unwrap();
+            shown.insert(replica.certificate());
+        }
+        let fewest = shown.iter().map(BTreeSet::len).min().unwrap_or_default();
+        if fewest > RENEWALS { Ok(()) } else { Err(format!("{fewest} certificates were shown")) }
+    })
+    .await;
+    leader.want(false);
+    installation.free().await;
+}
