@@ -1,6 +1,9 @@
 //! From a request to its answer: who asks, whether they may, and what they asked for.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use axum::{
     http::{HeaderMap, Method, StatusCode, Uri, header},
@@ -24,14 +27,22 @@ use super::{
 /// Bound of an answer. The API server itself gives one up after a minute, with words that help less.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
+/// Anybody in the cluster can have requests refused; their lines must not fill the log.
+const LOGGED_EVERY: Duration = Duration::from_secs(60);
+
 /// What answers need.
 pub(super) struct Api {
-    pub(super) queues: Queues,
-    pub(super) authentication: Authentication,
-    pub(super) authorization: Authorization,
+    queues: Queues,
+    authentication: Authentication,
+    authorization: Authorization,
+    logged: Mutex<Option<Instant>>,
 }
 
 impl Api {
+    pub(super) fn new(queues: Queues, authentication: Authentication, authorization: Authorization) -> Self {
+        Self { queues, authentication, authorization, logged: Mutex::default() }
+    }
+
     /// Answers a request that came on a connection on which this chain was shown (empty = none).
     pub(super) async fn answer(
         &self,
@@ -44,7 +55,19 @@ impl Api {
         let answer = self.answer_unbounded(chain, method, uri, headers).boxed();
         let answer = timeout(ANSWER_WITHIN, answer).await;
         let late = |_| Err(Kind::Timeout.with(format!("no answer within {ANSWER_WITHIN:?}")));
-        answer.unwrap_or_else(late).unwrap_or_else(IntoResponse::into_response)
+        answer.unwrap_or_else(late).unwrap_or_else(|refusal| {
+            self.log(&refusal);
+            refusal.into_response()
+        })
+    }
+
+    /// An API server whose certificate is refused shows nobody why: the APIService says "bad status", no more.
+    fn log(&self, refusal: &Refusal) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if refusal.is(Kind::Unauthorized) && logged.is_none_or(|at| at.elapsed() >= LOGGED_EVERY) {
+            *logged = Some(Instant::now());
+            tracing::warn!(%refusal, "a request for external metrics is refused; further ones are not told for a minute");
+        }
     }
 
     async fn answer_unbounded(

@@ -11,6 +11,7 @@ pub mod certificate;
 pub mod claim;
 mod discovery;
 mod owner;
+mod peers;
 pub mod queues;
 pub(crate) mod scaling;
 mod selector;

@@ -26,11 +26,22 @@ async fn scaling(State(queues): State<Queues>, Path((namespace, pipeline)): Path
             Json(json!({"ingest": told(&reading, "ingest"), "alert": told(&reading, "alert")})).into_response()
         }
         Err(error) => {
-            let code = match error {
-                QueuesError::Unknown(_) | QueuesError::Unwatched(_) => StatusCode::NOT_FOUND,
-                QueuesError::Unlisted(_) | QueuesError::Away { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            (code, Json(json!({"error": error.to_string()}))).into_response()
+            let (code, words) = refusal(&error);
+            (code, Json(json!({"error": words}))).into_response()
+        }
+    }
+}
+
+/// Nobody is asked here who they are, so why Redis cannot be read (its address, names of Secrets) is not told.
+fn refusal(error: &QueuesError) -> (StatusCode, String) {
+    match error {
+        QueuesError::Unknown(_) | QueuesError::Unwatched(_) => (StatusCode::NOT_FOUND, error.to_string()),
+        QueuesError::Unlisted(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the MuttPipelines have not been listed yet".to_owned())
+        }
+        QueuesError::Away { pipeline, .. } => {
+            let words = format!("the queues of pipeline {pipeline} cannot be read; the operator's log says why");
+            (StatusCode::SERVICE_UNAVAILABLE, words)
         }
     }
 }

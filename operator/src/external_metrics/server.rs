@@ -1,6 +1,6 @@
 //! The TLS port: a bounded number of connections, each bounded in time, and an orderly end.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{http::Request, response::Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -18,12 +18,15 @@ use super::{
     api::Api,
     authentication::{Authentication, TrustWatch},
     authorization::Authorization,
+    peers::Peers,
     tls,
 };
 use crate::runtime::{Args, Context, Fatal, Shutdown, http, metrics::Metrics};
 
 /// Open connections; each API server keeps a few, more wait in the kernel's backlog.
 const CONNECTIONS_MAX: usize = 128;
+/// Of one address. An API server opens one for each question under way: five of the HPA controller, five of its own.
+const PEER_CONNECTIONS_MAX: usize = 48;
 /// Bound of a handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// From the end of an answer to the end of the next request's head: longer than the 15 s between two questions of the HPA
@@ -32,8 +35,11 @@ const HEAD_WITHIN: Duration = Duration::from_secs(20);
 /// A user may be in hundreds of groups, each of which is a header.
 const HEADERS_MAX: usize = 1_000;
 const HEAD_BYTES_MAX: usize = 128 * 1024;
-/// How long answers under way may take when the end is asked for.
-const DRAIN: Duration = Duration::from_secs(5);
+/// After the end is asked for, API servers come for a while until they have heard that this replica goes.
+const LAME_DUCK: Duration = Duration::from_secs(3);
+/// How long answers under way may take after that. With what a leader may take for its own work, it stays below the 30 s
+/// that Kubernetes gives a pod.
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// Listens where this operator is to serve the API; `None` = it is not, which is said.
 pub async fn bind(args: &Args) -> Result<Option<TcpListener>, Fatal> {
@@ -55,29 +61,39 @@ pub async fn serve(context: Arc<Context>, listener: Option<TcpListener>, end: Sh
     let acceptor = tls::acceptor(context.external_metrics.certificate())?;
     let client = context.client.clone();
     let (keeper, trust) = TrustWatch::new(client.clone());
-    let api = Api {
-        queues: context.queues.clone(),
-        authentication: Authentication::new(client.clone(), trust),
-        authorization: Authorization::new(client),
+    let authentication = Authentication::new(client.clone(), trust);
+    let api = Api::new(context.queues.clone(), authentication, Authorization::new(client));
+    let (closes, closing) = Shutdown::channel();
+    let lame_duck = async {
+        end.requested().await;
+        tokio::time::sleep(LAME_DUCK).await;
+        closes.request();
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         Err(never) = keeper.keep() => match never {},
-        () = connections(listener, acceptor, api, context.metrics.clone(), end) => Ok(()),
+        () = lame_duck => Ok(()),
+        () = connections(listener, acceptor, api, context.metrics.clone(), closing) => Ok(()),
     }
 }
 
 /// Takes connections until the end is asked for, then ends what is under way.
 async fn connections(listener: TcpListener, acceptor: TlsAcceptor, api: Api, metrics: Arc<Metrics>, end: Shutdown) {
     let shared = Arc::new(Shared { acceptor, api, metrics, end: end.clone() });
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (slots, peers) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Peers::new(PEER_CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     while let Some(accepted) = end.or(http::accept(&listener, &slots)).await {
         while connections.try_join_next().is_some() {}
         let Some((slot, stream)) = accepted else { continue };
+        let Ok(peer) = stream.peer_addr() else { continue };
+        let Some(guest) = peers.enter(peer.ip()) else {
+            tracing::debug!(%peer, "too many connections of this address");
+            continue;
+        };
         let shared = shared.clone();
         connections.spawn(async move {
-            let _slot = slot;
-            shared.connection(stream).await;
+            let _counted = (slot, guest);
+            shared.connection(stream, peer).await;
         });
     }
     drop(listener);
@@ -95,13 +111,12 @@ struct Shared {
 }
 
 impl Shared {
-    async fn connection(&self, stream: TcpStream) {
-        let peer = stream.peer_addr().ok();
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
         let _ = stream.set_nodelay(true);
         let stream = match timeout(HANDSHAKE_WITHIN, self.acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(?peer, %error, "TLS handshake failed"),
-            Err(_) => return tracing::debug!(?peer, "TLS handshake took too long"),
+            Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
         };
         let chain: Vec<CertificateDer<'static>> = stream
             .get_ref()
@@ -124,7 +139,7 @@ impl Shared {
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(?peer, %error, "connection ended early");
+            tracing::debug!(%peer, %error, "connection ended early");
         }
     }
 

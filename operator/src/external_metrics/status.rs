@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde_json::json;
 
 /// Why a request is not answered as asked, with the HTTP status that goes with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub(super) struct Refusal {
     kind: Kind,
     message: String,
@@ -52,6 +53,13 @@ impl Kind {
     /// A refusal of this kind.
     pub(super) fn with(self, message: impl Into<String>) -> Refusal {
         Refusal { kind: self, message: message.into() }
+    }
+}
+
+impl Refusal {
+    /// Whether it is of this kind.
+    pub(super) fn is(&self, kind: Kind) -> bool {
+        self.kind == kind
     }
 }
 

@@ -107,25 +107,26 @@ async fn a_new_password_is_read_when_the_old_one_is_refused() {
     make_pipeline(&client, "password", "core", &redis, Some("redis")).await;
     let server = Server::start(client.clone(), "password", "mutt-system", limits(Duration::ZERO)).await;
     server.ready().await;
-    let (code, body) = server.scaling("password", "core").await;
-    assert!(
-        code == 503 && body["error"].as_str().unwrap().contains("Secret password/redis does not exist"),
-        "{code} {body}"
-    );
-    let secrets: Api<Secret> = Api::namespaced(client, "password");
-    let write = async |password: &str| {
-        let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "redis"}, "stringData": {"REDIS_PASS": password}});
-        secrets.patch("redis", &PatchParams::apply("test").force(), &Patch::Apply(object)).await.unwrap();
-    };
+    let ask = server.client(Some(&identity("front-proxy").await));
+    let depth = path("password", "mutt_queue_depth", "pipeline=core");
     let answers = async |code: u16, said: &str| {
-        eventually(async || match server.scaling("password", "core").await {
+        eventually(async || match server.get(&ask, &depth, &ROOT).await {
             (is, body) if is == code && body.to_string().contains(said) => Ok(()),
             (is, body) => Err(format!("{is} {body}")),
         })
         .await;
     };
+    let secrets: Api<Secret> = Api::namespaced(client, "password");
+    let write = async |password: &str| {
+        let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "redis"}, "stringData": {"REDIS_PASS": password}});
+        secrets.patch("redis", &PatchParams::apply("test").force(), &Patch::Apply(object)).await.unwrap();
+    };
+    answers(503, "Secret password/redis does not exist").await;
     write("wrong").await;
     answers(503, "check REDIS_PASS in the Secret redis").await;
+    // Whoever asks on the plain port is not asked who they are: why is not for them.
+    let (code, body) = server.scaling("password", "core").await;
+    assert!(code == 503 && !body.to_string().contains("redis"), "{code} {body}");
     write("first").await;
-    answers(200, "oldestAgeSeconds").await;
+    answers(200, "mutt_queue_depth").await;
 }

@@ -162,3 +162,46 @@ impl Queues {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_watched_or_not_listed_yet_is_told_apart() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let queues = Queues::new(client, metrics, vec!["netops".to_owned(), "lab".to_owned()], Limits::default());
+        let unwatched = QueuesError::Unwatched("default".to_owned());
+        assert_eq!(queues.read("default", "core").await.unwrap_err(), unwatched);
+        assert!(matches!(queues.read("netops", "core").await.unwrap_err(), QueuesError::Unlisted(_)));
+        queues.lock().unlisted.remove(&Some("netops".to_owned()));
+        let unknown = QueuesError::Unknown(PipelineKey::new("netops", "core"));
+        assert_eq!(queues.read("netops", "core").await.unwrap_err(), unknown);
+        assert!(queues.ready().is_err(), "lab is not listed yet");
+        queues.lock().unlisted.clear();
+        assert_eq!(queues.ready(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_an_error_in_words_and_another_spec_forgets_what_was_read() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        let queues = Queues::new(client, Arc::new(Metrics::new().unwrap()), Vec::new(), Limits::default());
+        queues.lock().unlisted.clear();
+        let key = PipelineKey::new("netops", "core");
+        queues.seen(key.clone(), "1".to_owned(), Err("the object cannot be read: no redis".to_owned()));
+        let error = queues.read("netops", "core").await.unwrap_err().to_string();
+        assert_eq!(error, "the queues of pipeline netops/core cannot be read: the object cannot be read: no redis");
+        let known = || queues.lock().pipelines[&key].clone();
+        let first = known();
+        queues.seen(key.clone(), "1".to_owned(), first.redis.clone());
+        assert!(Arc::ptr_eq(&first, &known()), "nothing has changed");
+        queues.seen(key.clone(), "2".to_owned(), first.redis.clone());
+        assert!(!Arc::ptr_eq(&first, &known()), "another object of the same name");
+        queues.gone(&key);
+        assert_eq!(queues.read("netops", "core").await.unwrap_err(), QueuesError::Unknown(key));
+    }
+}
