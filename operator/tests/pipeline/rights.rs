@@ -13,14 +13,14 @@ use kube::{
 use mutt_cluster::ControlPlaneOptions;
 use mutt_crds::{AlertRule, MuttPipeline};
 use mutt_operator::pipeline::kinds::ChildKind;
-use mutt_servers::RedisServer;
+use mutt_servers::{RedisServer, free_port};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{
     api::install,
     foreign::install_foreign_kinds,
-    harness::{Site, admin, eventually, spec},
+    harness::{LIMIT, Site, admin, eventually, spec},
     operator::Operator,
     render::{ACCOUNT, apply_roles, of_deployment, rendered},
 };
@@ -41,9 +41,8 @@ fn is_used_unseen((group, resource, verb): &Right, used: &BTreeSet<Right>) -> bo
     let blocks = resource.ends_with("/finalizers") && verb == "update";
     // OpenShift's own server asks for it; here, Routes are any custom resource.
     let openshift = resource == "routes/custom-host";
-    // Until the server and the mode External are here.
-    let soon = ["tokenreviews", "subjectaccessreviews"].contains(&resource.as_str())
-        || resource == "apiservices" && ["create", "patch", "delete"].contains(&verb.as_str());
+    // Until the mode External is here.
+    let soon = resource == "apiservices" && ["create", "patch", "delete"].contains(&verb.as_str());
     creates || blocks || openshift || soon
 }
 
@@ -68,11 +67,17 @@ async fn the_chart_grants_what_the_operator_uses_and_nothing_else() {
         let objects = rendered(case);
         apply_roles(&client, &objects).await;
         let kubeconfig = cluster.kubeconfig_of(ACCOUNT, Some("system:serviceaccounts")).unwrap();
-        let mut operator = Operator::start(&kubeconfig, &of_deployment(&objects));
+        let port = free_port().unwrap();
+        let port_flag = format!("--external-metrics-port={port}");
+        let mut flags = of_deployment(&objects);
+        flags.retain(|flag| !flag.starts_with("--external-metrics-port="));
+        flags.push(&port_flag);
+        let mut operator = Operator::start(&kubeconfig, &flags);
         operator.leads().await;
         a_whole_life(&site).await;
         if case == "default" {
             a_certificate(&client).await;
+            a_question(&client, port).await;
         }
         operator.signal(Signal::TERM);
         operator.ends_with(0).await;
@@ -143,6 +148,29 @@ async fn a_certificate(client: &Client) {
     let broken = json!({"stringData": {"tls.key": "broken"}});
     secrets.patch(name, &PatchParams::default(), &Patch::Merge(broken)).await.unwrap();
     assert_eq!(eventually("it is put right", key).await, before);
+}
+
+/// Somebody with a token asks for a metric, and may not.
+async fn a_question(client: &Client, port: u16) {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "mutt-system");
+    let account = serde_json::from_value(json!({"metadata": {"name": "somebody"}})).unwrap();
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    let request = serde_json::from_value(json!({"spec": {"audiences": []}, "metadata": {}})).unwrap();
+    let token = accounts.create_token_request("somebody", &PostParams::default(), &request).await.unwrap();
+    let token = token.status.unwrap().token;
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "mutt-system");
+    let bundle = secrets.get("mutt-operator-external-metrics").await.unwrap().data.unwrap()["ca.crt"].clone();
+    let host = "mutt-operator-external-metrics.mutt-system.svc";
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only(reqwest::Certificate::from_pem_bundle(&bundle.0).unwrap())
+        .resolve(host, (std::net::Ipv4Addr::LOCALHOST, port).into())
+        .timeout(LIMIT)
+        .build()
+        .unwrap();
+    let url = format!("https://{host}:{port}/apis/external.metrics.k8s.io/v1beta1/namespaces/netops/mutt_queue_depth");
+    let answer = client.get(url).bearer_auth(token).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 403, "{}", answer.text().await.unwrap());
 }
 
 /// What an older operator may have called otherwise, and a copy of more rules than there are now.
