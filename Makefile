@@ -94,8 +94,9 @@ bench-operator: cluster-binaries ## Measure the operator with a real API server,
 	$(CARGO) bench -p mutt-operator --bench operator --locked
 
 .PHONY: golden
-golden: ## Write generated files again: definitions and their reference, the README's settings table, OpenAPI, what pipelines become.
+golden: ## Write generated files again: definitions and their reference, the README's settings table, OpenAPI, what pipelines become, dashboards.
 	UPDATE_GOLDEN=1 $(CARGO) test -p mutt-crds --lib --locked golden
 	UPDATE_GOLDEN=1 $(CARGO) test -p mutt --lib --locked golden
 	UPDATE_GOLDEN=1 $(CARGO) test -p mutt-operator --lib --locked golden
+	UPDATE_GOLDEN=1 $(CARGO) test -p mutt-e2e --test monitoring --locked golden
 	UPDATE_GOLDEN=1 $(CARGO) test -p mutt-e2e --test charts --locked golden

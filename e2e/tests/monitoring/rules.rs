@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::sources;
 
 /// Runs promtool in a folder; what it says where it fails.
-fn promtool(folder: &Path, arguments: &[&str]) -> Result<(), String> {
+pub(crate) fn promtool(folder: &Path, arguments: &[&str]) -> Result<(), String> {
     let promtool = mutt_servers::find_program("promtool", &[]).expect("promtool of Prometheus (.ci/setup test)");
     let output = Command::new(promtool).args(arguments).current_dir(folder).output().unwrap();
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
