@@ -65,7 +65,7 @@ impl ExternalMetricsArgs {
     pub fn service(&self) -> Result<&str, String> {
         if !self.enabled {
             return Err(
-                "the operator is told not to serve external.metrics.k8s.io (--external-metrics=false)".to_owned()
+                "the operator is told not to serve external.metrics.k8s.io (--external-metrics=false; externalMetrics.enabled in its chart, which is off by default where not all namespaces are served)".to_owned()
             );
         }
         self.service.as_deref().ok_or_else(|| {

@@ -7,6 +7,7 @@ use kube::{
 };
 use mutt_operator::{external_metrics::Standing, runtime::args::CertificateSource};
 use serde_json::{Value, json};
+use tokio::time::Duration;
 
 use super::{
     replica::{API_SERVICE, Installation, SERVICE, alone, bundle_of, quick},
@@ -167,5 +168,18 @@ async fn with_cert_manager_the_bundle_is_injected_by_others() {
     let label = json!({"metadata": {"labels": {"looked": "at"}}});
     installation.services().patch(API_SERVICE, &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
     replica.want(false);
+    installation.free().await;
+}
+
+/// As where a firewall keeps the control plane from the pods: a dead APIService would hold up the deletion of every namespace.
+#[tokio::test]
+async fn an_api_that_the_api_server_does_not_reach_is_given_up() {
+    let (client, _turn) = alone().await;
+    let mut installation = Installation::new(&client, "unreached").await;
+    installation.patience = Duration::ZERO;
+    let replica = installation.replica(true, CertificateSource::Own, quick()).await;
+    replica.want(true);
+    let off = replica.is_off().await;
+    assert!(off.starts_with("the API server does not reach the operator") && off.contains("ServiceNotFound"), "{off}");
     installation.free().await;
 }

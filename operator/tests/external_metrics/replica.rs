@@ -67,11 +67,13 @@ pub(crate) async fn alone() -> (Client, MutexGuard<'static, ()>) {
 pub(crate) struct Installation {
     pub(crate) client: Client,
     pub(crate) namespace: &'static str,
+    /// Nobody is behind the Service here, which the API server notices.
+    pub(crate) patience: Duration,
 }
 
 impl Installation {
     pub(crate) async fn new(client: &Client, namespace: &'static str) -> Self {
-        let this = Self { client: client.clone(), namespace };
+        let this = Self { client: client.clone(), namespace, patience: claim::Pace::default().unreached_after };
         let object = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
         let object = serde_json::from_value(json!({"metadata": {"name": this.owner()}})).unwrap();
@@ -143,7 +145,8 @@ impl Installation {
             Ok(())
         });
         if leads {
-            let pace = claim::Pace { release_after: Duration::ZERO, look_every: Duration::from_millis(500) };
+            let look_every = Duration::from_millis(500);
+            let pace = claim::Pace { release_after: Duration::ZERO, look_every, unreached_after: self.patience };
             tasks.spawn(claim::run_at(context.clone(), ended, pace));
         }
         let host = format!("{SERVICE}.{}.svc", self.namespace);

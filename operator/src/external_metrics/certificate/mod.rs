@@ -34,6 +34,8 @@ use crate::{
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How soon a round follows one in which another replica was faster.
 const LOOK_AFTER: Duration = Duration::from_millis(200);
+/// What readiness waits for.
+const WAITED_FOR: &str = "certificate of external.metrics.k8s.io";
 const MANAGER: &str = "mutt-operator";
 
 /// Keeps the server's certificate, for as long as the process lives.
@@ -46,8 +48,12 @@ pub async fn keep_at(context: Arc<Context>, pace: Pace) -> Result<(), Infallible
     let Ok(mut keeper) = Keeper::new(&context, pace) else {
         return std::future::pending().await;
     };
+    // A pod that gets ready is asked: it should have a certificate then, or know why it has none.
+    context.health.wait_for(WAITED_FOR, "the Secret has not been read yet");
     loop {
-        let wait = match keeper.round().await {
+        let round = keeper.round().await;
+        context.health.done(WAITED_FOR);
+        let wait = match round {
             Ok(Round::Done) => pace.read_every,
             Ok(Round::Overtaken) => LOOK_AFTER,
             Err(trouble) => {

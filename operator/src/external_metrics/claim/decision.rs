@@ -2,7 +2,7 @@
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::OwnerReference,
-    kube_aggregator::pkg::apis::apiregistration::v1::{APIService, ServiceReference},
+    kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceCondition, ServiceReference},
 };
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -38,6 +38,8 @@ pub(super) struct Needs<'a> {
     pub(super) wanted: bool,
     /// It has not been wanted, or could not be served, for so long that it is given up.
     pub(super) useless: bool,
+    /// The API server did not reach us, so it is given up for a while; why, in words.
+    pub(super) barred: Option<&'a str>,
 }
 
 /// What is to be done.
@@ -73,6 +75,9 @@ impl Claimant {
     }
 
     fn take(&self, needs: &Needs<'_>) -> (Action, Standing) {
+        if let Some(why) = needs.barred {
+            return (Action::Nothing, Standing::Off(why.to_owned()));
+        }
         match (needs.trust, needs.owner) {
             (Trust::Unknown, _) => (Action::Nothing, Standing::Unknown),
             (Trust::Unserved(why), _) => (Action::Nothing, Standing::Off(why.clone())),
@@ -90,12 +95,13 @@ impl Claimant {
         if found.metadata.deletion_timestamp.is_some() {
             return (Action::Nothing, Standing::Unknown);
         }
-        let standing = match needs.trust {
-            Trust::Unserved(why) => Standing::Off(why.clone()),
+        let standing = match (needs.barred, needs.trust) {
+            (Some(why), _) => Standing::Off(why.to_owned()),
+            (None, Trust::Unserved(why)) => Standing::Off(why.clone()),
             _ => Standing::Ours,
         };
         let action = match (needs.trust, needs.owner) {
-            _ if needs.useless => Action::Delete,
+            _ if needs.useless || needs.barred.is_some() => Action::Delete,
             (trust @ (Trust::Bundle(_) | Trust::Injected), Ok(owner)) => {
                 let wanted = self.wanted(trust, owner);
                 if has(found, &wanted) { Action::Nothing } else { Action::Patch(only_for(found, wanted)) }
@@ -211,15 +217,24 @@ fn who(foreign: &APIService) -> String {
     };
     match unavailable(foreign) {
         None => who,
-        Some(reason) => {
+        Some((reason, _)) => {
             format!("{who}, which does not serve it ({reason}); if that is a left-over, delete the APIService {NAME}")
         }
     }
 }
 
-/// Why the API server cannot reach who serves it, in one word.
-pub(super) fn unavailable(found: &APIService) -> Option<&str> {
-    let conditions = found.status.as_ref()?.conditions.as_deref()?;
-    let available = conditions.iter().find(|condition| condition.type_ == "Available")?;
-    (available.status == "False").then(|| available.reason.as_deref().unwrap_or("Unavailable"))
+/// Why the API server cannot reach who serves it: in one word, and in its own words.
+pub(super) fn unavailable(found: &APIService) -> Option<(&str, &str)> {
+    let available = available(found)?;
+    let reason = available.reason.as_deref().unwrap_or("Unavailable");
+    (available.status == "False").then_some((reason, available.message.as_deref().unwrap_or_default()))
+}
+
+/// Whether the API server reaches who serves it, as far as it has tried.
+pub(super) fn is_available(found: &APIService) -> bool {
+    available(found).is_some_and(|available| available.status == "True")
+}
+
+fn available(found: &APIService) -> Option<&APIServiceCondition> {
+    found.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == "Available")
 }

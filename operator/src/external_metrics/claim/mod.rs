@@ -6,6 +6,7 @@
 //! it conflicts with the POST's own fields.
 
 mod decision;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +24,10 @@ use kube::{
 };
 use tokio::time::{Instant, sleep};
 
-use self::decision::{Action, Claimant, NAME, Needs, unavailable};
+use self::{
+    decision::{Action, Claimant, NAME, Needs, is_available},
+    reach::Reach,
+};
 use super::{Standing, owner::owner, trust::Trust};
 use crate::{
     pipeline::error::in_words,
@@ -38,13 +42,19 @@ pub struct Pace {
     /// How long it is kept without use. A new leader learns only after some reconciles who wants it, and a pipeline that is made
     /// anew must not cost a change of the cluster's API.
     pub release_after: Duration,
+    /// How long the API server may not reach us before it is given up.
+    pub unreached_after: Duration,
     /// How often everything is looked at without a reason, and how soon what failed is tried again.
     pub look_every: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { release_after: Duration::from_secs(300), look_every: Duration::from_secs(15) }
+        Self {
+            release_after: Duration::from_secs(300),
+            unreached_after: Duration::from_secs(300),
+            look_every: Duration::from_secs(15),
+        }
     }
 }
 
@@ -91,13 +101,15 @@ struct Claim<'a> {
     api: Api<APIService>,
     /// Since when it is of no use.
     useless_since: Option<Instant>,
+    reach: Reach,
     said: String,
 }
 
 impl<'a> Claim<'a> {
     fn new(context: &'a Context, claimant: Claimant, pace: Pace) -> Self {
         let api = Api::all(context.client.clone());
-        Self { context, claimant, pace, api, useless_since: None, said: String::new() }
+        let reach = Reach::new(pace.unreached_after);
+        Self { context, claimant, pace, api, useless_since: None, reach, said: String::new() }
     }
 
     async fn keep(mut self) {
@@ -149,6 +161,7 @@ impl<'a> Claim<'a> {
         let useful = wanted && !matches!(trust, Trust::Unserved(_));
         let since = if useful { None } else { self.useless_since.or_else(|| Some(Instant::now())) };
         self.useless_since = since;
+        self.reach.look(ours, self.context.args.external_metrics.port, Instant::now());
         let owner =
             owner(&self.context.client, self.context.args.external_metrics.cluster_role.as_deref().unwrap_or_default());
         let needs = Needs {
@@ -156,6 +169,7 @@ impl<'a> Claim<'a> {
             owner: &owner.await,
             wanted,
             useless: since.is_some_and(|since| since.elapsed() >= self.pace.release_after),
+            barred: self.reach.barred(),
         };
         let (action, standing) = self.claimant.decide(found, &needs);
         let idle = action == Action::Nothing;
@@ -173,7 +187,7 @@ impl<'a> Claim<'a> {
                 standing
             }
         };
-        let reached = ours.is_some_and(|ours| unavailable(ours).is_none());
+        let reached = ours.is_some_and(is_available);
         self.context.metrics.external_metrics_serving.set(i64::from(standing == Standing::Ours && reached));
         self.context.external_metrics.set_standing(standing);
     }
@@ -193,7 +207,9 @@ impl<'a> Claim<'a> {
                 self.api.patch(NAME, &parameters, &Patch::Merge(patch)).await.map(drop)
             }
             Action::Delete => {
-                tracing::info!("gives the APIService {NAME} up: no pipeline wants it, or it cannot be served");
+                tracing::info!(
+                    "gives the APIService {NAME} up: no pipeline wants it, or it cannot be served or reached"
+                );
                 let uid = found.and_then(ResourceExt::uid);
                 let same = Preconditions { uid, resource_version: None };
                 self.api.delete(NAME, &DeleteParams::background().preconditions(same)).await.map(drop)

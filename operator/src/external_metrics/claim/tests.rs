@@ -72,7 +72,8 @@ fn a_free_api_is_taken_only_while_it_is_wanted_and_can_be_served() {
         ("no certificate", Trust::Unserved("none".to_owned()), &good, true, false, off("none")),
         ("no owner", bundle(), &missing, true, false, off("the APIService cannot be made: …")),
     ] {
-        let (action, standing) = claimant.decide(None, &Needs { trust: &trust, owner, wanted, useless: !wanted });
+        let (action, standing) =
+            claimant.decide(None, &Needs { trust: &trust, owner, wanted, useless: !wanted, barred: None });
         assert_eq!((matches!(action, Action::Create(_)), standing), (takes, stands), "{case}");
     }
 }
@@ -80,13 +81,16 @@ fn a_free_api_is_taken_only_while_it_is_wanted_and_can_be_served() {
 #[test]
 fn what_is_ours_is_kept_right_and_given_up_when_it_is_of_no_use() {
     let (claimant, owner, trust) = (claimant(CertificateSource::Own), Ok(owner()), bundle());
-    let needs = |useless| Needs { trust: &trust, owner: &owner, wanted: true, useless };
+    let needs = |useless| Needs { trust: &trust, owner: &owner, wanted: true, useless, barred: None };
     let ours = created(claimant.decide(None, &needs(false)).0);
     assert_eq!(claimant.decide(Some(&ours), &needs(false)), (Action::Nothing, Standing::Ours));
     assert_eq!(claimant.decide(Some(&ours), &needs(true)), (Action::Delete, Standing::Ours));
     let unserved = Trust::Unserved("expired".to_owned());
-    let cannot = Needs { trust: &unserved, owner: &owner, wanted: true, useless: false };
+    let cannot = Needs { trust: &unserved, owner: &owner, wanted: true, useless: false, barred: None };
     assert_eq!(claimant.decide(Some(&ours), &cannot), (Action::Nothing, Standing::Off("expired".to_owned())));
+    let barred = Needs { barred: Some("no way"), ..needs(false) };
+    assert_eq!(claimant.decide(Some(&ours), &barred), (Action::Delete, Standing::Off("no way".to_owned())));
+    assert_eq!(claimant.decide(None, &barred), (Action::Nothing, Standing::Off("no way".to_owned())));
     let off = Claimant { off: Some("told so".to_owned()), ..claimant.clone() };
     assert_eq!(off.decide(Some(&ours), &needs(false)), (Action::Delete, Standing::Off("told so".to_owned())));
     for change in [
@@ -110,7 +114,7 @@ fn what_is_ours_is_kept_right_and_given_up_when_it_is_of_no_use() {
 #[test]
 fn who_injects_the_bundle_is_named_and_not_fought_with() {
     let owner = Ok(owner());
-    let needs = Needs { trust: &Trust::Injected, owner: &owner, wanted: true, useless: false };
+    let needs = Needs { trust: &Trust::Injected, owner: &owner, wanted: true, useless: false, barred: None };
     for (source, annotation, value) in [
         (CertificateSource::CertManager, "cert-manager.io/inject-ca-from", "mutt/rel-external-metrics-tls"),
         (CertificateSource::OpenShift, "service.beta.openshift.io/inject-cabundle", "true"),
@@ -127,7 +131,7 @@ fn who_injects_the_bundle_is_named_and_not_fought_with() {
 #[test]
 fn what_is_another_s_is_named_and_left_alone() {
     let (claimant, owner, trust) = (claimant(CertificateSource::Own), Ok(owner()), bundle());
-    let needs = Needs { trust: &trust, owner: &owner, wanted: true, useless: true };
+    let needs = Needs { trust: &trust, owner: &owner, wanted: true, useless: true, barred: None };
     let foreign = |metadata: Value, service: Value, status: Value| -> APIService {
         let spec =
             json!({"group": "g", "version": "v", "groupPriorityMinimum": 1, "versionPriority": 1, "service": service});
@@ -164,7 +168,7 @@ fn what_is_another_s_is_named_and_left_alone() {
 #[test]
 fn one_that_was_ours_and_is_another_s_now_does_not_go_with_us() {
     let (claimant, owner, trust) = (claimant(CertificateSource::Own), Ok(owner()), bundle());
-    let needs = Needs { trust: &trust, owner: &owner, wanted: true, useless: false };
+    let needs = Needs { trust: &trust, owner: &owner, wanted: true, useless: false, barred: None };
     let ours = created(claimant.decide(None, &needs).0);
     // As `kubectl apply` of another adapter leaves it.
     let change = json!({
