@@ -98,6 +98,11 @@ impl RoleProcess {
         self.health_port
     }
 
+    /// The port of `/metrics`.
+    pub fn metrics_port(&self) -> u16 {
+        self.metrics_port
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -3,6 +3,8 @@
 
 mod dashboard;
 mod dashboards;
+mod live;
+mod prometheus;
 mod rules;
 mod runbooks;
 mod sources;
