@@ -8,7 +8,11 @@ mod authority;
 mod certificate;
 mod claim;
 mod impostors;
+#[path = "../runtime/operator.rs"]
+#[allow(dead_code, reason = "the tests of the process itself use more of it")]
+mod operator;
 mod outage;
+mod process;
 mod replica;
 mod rotation;
 mod site;
@@ -19,3 +23,8 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 /// Pause between looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Waits until `condition` holds.
+async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    site::eventually(async || condition().await.ok_or_else(|| what.to_owned())).await
+}

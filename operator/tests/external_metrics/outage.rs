@@ -20,6 +20,15 @@ fn limits(hold: Duration) -> Limits {
     Limits { hold, ..Limits::default() }
 }
 
+async fn eventually_reads(server: &Server, ask: &reqwest::Client, expected: u16) {
+    let depth = path("outage", "mutt_queue_depth", "pipeline=core");
+    eventually(async || match server.get(ask, &depth, &ROOT).await {
+        (code, _) if code == expected => Ok(()),
+        (code, body) => Err(format!("{code} instead of {expected}: {body}")),
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn without_redis_the_last_value_is_held_and_then_an_error() {
     let client = admin().await;
@@ -77,6 +86,11 @@ async fn without_redis_the_last_value_is_held_and_then_an_error() {
 
     redis.restart().await.unwrap();
     accept(&redis, "outage", "core", 9).await;
+    // One that is frozen is away, too, and its connection is not waited for again when it goes on.
+    eventually_reads(&tells, &ask_tells, 200).await;
+    redis.pause().unwrap();
+    eventually_reads(&tells, &ask_tells, 503).await;
+    redis.resume().unwrap();
     for (server, ask) in [(&holds, &ask_holds), (&tells, &ask_tells)] {
         eventually(async || {
             match server

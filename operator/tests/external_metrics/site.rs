@@ -156,19 +156,7 @@ impl Server {
 
     /// A client that trusts the server's CA; `identity` = certificate and key to show.
     pub(crate) fn client(&self, identity: Option<&str>) -> reqwest::Client {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        let authority = reqwest::Certificate::from_pem(self.authority.pem.as_bytes()).unwrap();
-        let builder = reqwest::Client::builder()
-            .no_proxy()
-            .tls_certs_only([authority])
-            .resolve(&self.host, address)
-            .timeout(LIMIT);
-        match identity {
-            Some(pem) => builder.identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap()),
-            None => builder,
-        }
-        .build()
-        .unwrap()
+        client_for(&self.host, self.port, &self.authority.pem, identity)
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -209,6 +197,20 @@ impl Server {
     pub(crate) fn metrics(&self) -> String {
         self.context.metrics.exposition(std::iter::empty())
     }
+}
+
+/// A client of a server on this machine that trusts only this CA; `identity` = certificate and key to show.
+pub(crate) fn client_for(host: &str, port: u16, authority: &str, identity: Option<&str>) -> reqwest::Client {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let authority = reqwest::Certificate::from_pem(authority.as_bytes()).unwrap();
+    let builder =
+        reqwest::Client::builder().no_proxy().tls_certs_only([authority]).resolve(host, address).timeout(LIMIT);
+    match identity {
+        Some(pem) => builder.identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap()),
+        None => builder,
+    }
+    .build()
+    .unwrap()
 }
 
 /// Certificate and key (PEM) of a user of the control plane; its CA is the request-header CA, too.

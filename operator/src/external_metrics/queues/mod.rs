@@ -108,12 +108,17 @@ impl Queues {
             Ok((_, true)) => QueueRead::Stale,
             Err(_) => QueueRead::Error,
         };
-        // One that was deleted meanwhile gets no series again.
-        if self.lock().pipelines.get(&queues.key).is_some_and(|now| Arc::ptr_eq(now, &queues)) {
-            self.0.metrics.queues.read(&queues.key, outcome, answer.as_ref().ok().map(|(reading, _)| reading.age()));
-        }
+        self.told(&queues, outcome, answer.as_ref().ok().map(|(reading, _)| reading.age()));
         let away = |cause| QueuesError::Away { pipeline: queues.key.clone(), cause };
         answer.map(|(reading, _)| reading).map_err(away)
+    }
+
+    /// Counts an answer. The lock is held, so that one that is deleted this moment gets no series again.
+    fn told(&self, queues: &Arc<PipelineQueues>, outcome: QueueRead, age: Option<Duration>) {
+        let known = self.lock();
+        if known.pipelines.get(&queues.key).is_some_and(|now| Arc::ptr_eq(now, queues)) {
+            self.0.metrics.queues.read(&queues.key, outcome, age);
+        }
     }
 
     /// Names of the pipelines of a namespace, in order.
@@ -154,7 +159,8 @@ impl Queues {
     }
 
     fn gone(&self, key: &PipelineKey) {
-        self.lock().pipelines.remove(key);
+        let mut known = self.lock();
+        known.pipelines.remove(key);
         self.0.metrics.queues.forget(key);
     }
 
