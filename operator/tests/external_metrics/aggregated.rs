@@ -1,6 +1,6 @@
 //! As it is used: behind an APIService, asked by kubectl and by the controller of HorizontalPodAutoscalers.
 
-use std::{net::Ipv4Addr, path::Path, process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use k8s_openapi::{
     api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler},
@@ -12,26 +12,12 @@ use mutt_operator::external_metrics::queues::Limits;
 use mutt_servers::RedisServer;
 use serde_json::{Value, json};
 
-use super::site::{Server, accept, admin, apply, cluster, eventually, make_namespace, make_pipeline, path, values};
+use super::site::{
+    Server, accept, address, admin, apply, cluster, eventually, make_namespace, make_pipeline, path, values,
+};
 
 const NAMESPACE: &str = "aggregated";
 const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";
-
-/// An address of this machine that endpoints may have: none of the loopback's.
-fn address() -> Ipv4Addr {
-    let table = std::fs::read_to_string("/proc/net/fib_trie").unwrap();
-    let mut last = None;
-    for line in table.lines().map(str::trim) {
-        if let Some(address) = line.strip_prefix("|-- ") {
-            last = address.parse::<Ipv4Addr>().ok();
-        } else if line.starts_with("/32 host LOCAL")
-            && let Some(address) = last.filter(|address| !address.is_loopback())
-        {
-            return address;
-        }
-    }
-    panic!("this machine has no address but the loopback's:\n{table}");
-}
 
 /// Output and success of kubectl. The server runs in this thread, which must not be held up.
 async fn kubectl(kubeconfig: &Path, arguments: &[&str]) -> Result<String, String> {

@@ -41,7 +41,7 @@ use tokio::{
 
 use super::{
     LIMIT,
-    site::{client_of, eventually},
+    site::{address, apply, client_of, eventually},
 };
 
 pub(crate) const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";
@@ -118,6 +118,24 @@ impl Installation {
             Some(found) => Err(format!("there is still {found:?}")),
         })
         .await;
+    }
+
+    /// The chart's Service, with these replicas behind it: the API server reaches them.
+    pub(crate) async fn publish(&self, replicas: &[&Replica]) {
+        let metadata = |name: &str| json!({"name": name, "namespace": self.namespace, "labels": {"kubernetes.io/service-name": SERVICE}});
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata(SERVICE), "spec": {"ports": [
+            {"name": "metrics-api", "port": 443},
+        ]}});
+        apply(&self.client, &service).await;
+        for replica in replicas {
+            let slice = json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                "metadata": metadata(&format!("{SERVICE}-{}", replica.port)),
+                "ports": [{"name": "metrics-api", "port": replica.port, "protocol": "TCP"}],
+                "endpoints": [{"addresses": [address().to_string()], "conditions": {"ready": true}}],
+            });
+            apply(&self.client, &slice).await;
+        }
     }
 
     pub(crate) async fn replica(&self, leads: bool, source: CertificateSource, pace: Pace) -> Replica {

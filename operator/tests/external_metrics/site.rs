@@ -72,6 +72,22 @@ pub(crate) async fn admin() -> Client {
     admin_of(cluster().await).await
 }
 
+/// An address of this machine that endpoints may have: none of the loopback's.
+pub(crate) fn address() -> Ipv4Addr {
+    let table = std::fs::read_to_string("/proc/net/fib_trie").unwrap();
+    let mut last = None;
+    for line in table.lines().map(str::trim) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            last = address.parse::<Ipv4Addr>().ok();
+        } else if line.starts_with("/32 host LOCAL")
+            && let Some(address) = last.filter(|address| !address.is_loopback())
+        {
+            return address;
+        }
+    }
+    panic!("this machine has no address but the loopback's:\n{table}");
+}
+
 /// Applies an object of any kind.
 pub(crate) async fn apply(client: &Client, object: &Value) {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
