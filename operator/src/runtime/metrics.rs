@@ -274,4 +274,24 @@ mod tests {
         metrics.forget_rules();
         assert!(!metrics.exposition(std::iter::empty()).contains("mutt_operator_rules{"));
     }
+
+    #[test]
+    fn the_charts_dashboard_and_alerts_ask_for_what_there_is() {
+        let metrics = Metrics::new().unwrap();
+        for file in ["files/dashboards/operator.json", "templates/prometheusrule.yaml"] {
+            let path = format!("{}/../charts/mutt-operator/{file}", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(&path).unwrap();
+            let begin_names = text.match_indices("mutt_operator_").map(|(at, _)| &text[at..]);
+            let names: std::collections::BTreeSet<_> = begin_names
+                .map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap())
+                .map(|name| name.strip_suffix("_bucket").unwrap_or(name))
+                .collect();
+            assert!(names.len() > 5, "{path}: {names:?}");
+            for name in names {
+                // A name that is taken cannot be registered again, whether it has a series yet or not.
+                let again = metrics.registry.register(Box::new(IntGauge::new(name, "again").unwrap()));
+                assert!(again.is_err(), "{path}: the operator exports no {name}");
+            }
+        }
+    }
 }
