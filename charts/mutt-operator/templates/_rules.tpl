@@ -32,9 +32,13 @@
 - apiGroups: [batch]
   resources: [jobs, cronjobs]
   verbs: [get, list, watch, create, patch, delete]
-# Children of a pipeline: autoscaling on CPU.
+# Children of a pipeline: autoscaling. Those of others are listed before one is made: never two on one Deployment.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, patch, delete]
+# Children of a pipeline where KEDA is installed.
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
   verbs: [get, list, watch, create, patch, delete]
 # Children of a pipeline: a drained node must not take the last pod of a role.
 - apiGroups: [policy]

@@ -111,6 +111,7 @@ const CHILDREN: &[&str] = &[
     "jobs.batch",
     "cronjobs.batch",
     "horizontalpodautoscalers.autoscaling",
+    "scaledobjects.keda.sh",
     "poddisruptionbudgets.policy",
     "networkpolicies.networking.k8s.io",
     "ingresses.networking.k8s.io",

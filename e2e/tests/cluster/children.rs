@@ -29,8 +29,7 @@ async fn every_kind_of_child_comes_back_and_orphans_go() {
     let _dump = DumpOnFailure(NAMESPACE);
     let pipeline = Deployed::new(NAMESPACE).await;
     let manifest = pipeline.manifest(2, EXTRA);
-    let scaled =
-        "forwarder: {autoscaling: {minReplicas: 1, maxReplicas: 3}, resources: {requests: {cpu: 5m, memory: 32Mi}}}";
+    let scaled = "forwarder: {autoscaling: {mode: Resource, minReplicas: 1, maxReplicas: 3}, resources: {requests: {cpu: 5m, memory: 32Mi}}}";
     let manifest = manifest
         .lines()
         .map(|line| if line.trim_start().starts_with("forwarder:") { format!("  {scaled}") } else { line.to_owned() })

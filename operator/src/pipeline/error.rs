@@ -30,6 +30,11 @@ pub enum ChildError {
         /// Who controls it.
         owner: Option<String>,
     },
+    /// Somebody else scales the Deployment.
+    #[error(
+        "its Deployment is scaled by {0} already, which is not this pipeline's: delete that, or set autoscaling.mode to None"
+    )]
+    OtherAutoscaler(String),
     /// Its form is refused.
     #[error(
         "the API server refuses its new form, so it stays as it is: {0}; if this is about a field that cannot be changed, delete the {1} by hand: it is made anew"
@@ -134,7 +139,9 @@ impl Error {
             Self::Unreadable(_) | Self::Unresolved(_) | Self::KeyPrefixInUse { .. } => Class::User,
             Self::SecretUnread { class, .. } | Self::Status(_, class) => *class,
             Self::Child { error, .. } => match error {
-                ChildError::NameTaken { .. } | ChildError::Refused(..) => Class::Surroundings,
+                ChildError::NameTaken { .. } | ChildError::OtherAutoscaler(_) | ChildError::Refused(..) => {
+                    Class::Surroundings
+                }
                 ChildError::Forbidden(_) | ChildError::OverQuota(_) | ChildError::NamespaceEnds(_) => Class::Transient,
                 ChildError::Api(_, class) => *class,
             },
@@ -151,6 +158,7 @@ impl Error {
             Self::KeyPrefixInUse { .. } => "KeyPrefixInUse",
             Self::Child { error, .. } => match error {
                 ChildError::NameTaken { .. } => "NameTaken",
+                ChildError::OtherAutoscaler(_) => "OtherAutoscaler",
                 ChildError::Refused(..) => "ChildRefused",
                 ChildError::Forbidden(_) => "Forbidden",
                 ChildError::OverQuota(_) => "QuotaExceeded",

@@ -10,14 +10,20 @@ use super::{
     Pipelines,
     error::{Class, Error},
     kinds::ChildKind,
-    resolve::{Fetched, secrets_of},
+    resolve::{Fetched, may_scale_to_zero, secrets_of},
     secrets::Found,
     watch::Stored,
 };
-use crate::rules::{
-    RulesState,
-    keyspace::{Keyspace, Turn},
+use crate::{
+    rules::{
+        RulesState,
+        keyspace::{Keyspace, Turn},
+    },
+    runtime::Args,
 };
+
+/// Port of the operator's Service of health, metrics and queues, as in the chart.
+const SERVICE_PORT: u16 = 8080;
 
 /// What is known of a pipeline's surroundings.
 pub struct Surroundings {
@@ -45,10 +51,20 @@ pub async fn fetch(this: &Pipelines, pipeline: &MuttPipeline) -> Surroundings {
         secrets: secrets.collect(),
         completed_jobs: jobs.filter(|(_, job)| is_complete(job)).map(|(_, job)| job.name_any()).collect(),
         served: this.context.apis.served(),
+        external_metrics: this.context.external_metrics.standing(),
+        operator_url: operator_url(&this.context.args),
+        scale_to_zero: may_scale_to_zero(&pipeline.spec)
+            && this.scale_to_zero.is_served(&this.context.client, &namespace).await,
         worker_image: this.context.args.worker_image.clone(),
         operator_namespace: this.context.args.pod_namespace.clone(),
     };
     Surroundings { fetched, rules: this.context.rules.get(&namespace, &pipeline.name_any(), &uid), errors }
+}
+
+/// Where KEDA, which runs in another namespace, asks for queues.
+fn operator_url(args: &Args) -> Option<String> {
+    let (service, namespace) = (args.service.as_ref()?, args.pod_namespace.as_ref()?);
+    Some(format!("http://{service}.{namespace}.svc:{SERVICE_PORT}"))
 }
 
 fn unread(found: &BTreeMap<String, Found>) -> impl Iterator<Item = Error> {

@@ -1,7 +1,7 @@
 //! The kinds of children where their Rust types do not matter: what is watched, applied and removed as an orphan. Made from the one
 //! list in `build`.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -16,8 +16,9 @@ use serde_json::Value;
 
 use super::build::{
     Child, Children, Prepared, for_each_child_kind,
-    foreign::{PrometheusRule, Route, ServiceMonitor},
+    foreign::{PrometheusRule, Route, ScaledObject, ServiceMonitor},
 };
+use super::resolve::Left;
 use crate::runtime::discovery::Served;
 
 /// A child as it is sent.
@@ -29,6 +30,17 @@ pub struct Wanted {
     pub name: String,
     /// All of it.
     pub object: Value,
+}
+
+/// [`Children`] without their Rust types.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InOrder {
+    /// All of them.
+    pub wanted: Vec<Wanted>,
+    /// As in [`Children`].
+    pub held_back: Vec<String>,
+    /// As in [`Children`].
+    pub left: BTreeMap<String, Left>,
 }
 
 macro_rules! kinds {
@@ -69,9 +81,9 @@ macro_rules! kinds {
             }
         }
 
-        /// The children one by one, in the order in which they are applied, and the names of the Deployments that are held back.
-        pub fn in_order(children: Children<Prepared>) -> Result<(Vec<Wanted>, Vec<String>), serde_json::Error> {
-            let Children { $($field,)* held_back, state: _ } = children;
+        /// The children one by one, in the order in which they are applied.
+        pub fn in_order(children: Children<Prepared>) -> Result<InOrder, serde_json::Error> {
+            let Children { $($field,)* held_back, left, state: _ } = children;
             let mut wanted = Vec::new();
             $(
                 for object in $field {
@@ -79,13 +91,18 @@ macro_rules! kinds {
                     wanted.push(Wanted { kind: ChildKind::$kind, name, object: serde_json::to_value(object)? });
                 }
             )*
-            Ok((wanted, held_back))
+            Ok(InOrder { wanted, held_back, left })
         }
     };
 }
 for_each_child_kind!(kinds);
 
 impl ChildKind {
+    /// Whether it says how many pods a Deployment has.
+    pub fn is_autoscaler(self) -> bool {
+        matches!(self, Self::HorizontalPodAutoscaler | Self::ScaledObject)
+    }
+
     /// Whether it belongs to another project, whose definition may be older or newer than what is written here.
     pub fn is_optional(self) -> bool {
         !self.is_served(Served::default())
@@ -99,6 +116,8 @@ mod tests {
     #[test]
     fn a_kind_of_another_project_may_be_missing() {
         let optional: Vec<_> = ChildKind::ALL.iter().filter(|kind| kind.is_optional()).collect();
-        assert_eq!(optional, [&ChildKind::Route, &ChildKind::ServiceMonitor, &ChildKind::PrometheusRule]);
+        let expected =
+            [ChildKind::ScaledObject, ChildKind::Route, ChildKind::ServiceMonitor, ChildKind::PrometheusRule];
+        assert_eq!(optional, expected.iter().collect::<Vec<_>>());
     }
 }

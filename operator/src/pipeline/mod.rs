@@ -11,6 +11,7 @@ pub mod mirror;
 mod report;
 pub mod resolve;
 mod retry;
+pub mod scale_to_zero;
 pub mod secrets;
 pub mod status;
 pub mod symptoms;
@@ -37,14 +38,18 @@ use self::{
     error::{Error, Failure},
     fetch::Surroundings,
     mirror::Live,
-    resolve::{Component, Resolved},
+    resolve::{Component, Left, LeftTo, Resolved, Role, Scale, Scaler},
     retry::Retries,
+    scale_to_zero::ScaleToZero,
     secrets::Secrets,
-    status::{Findings, Written, workloads},
+    status::{Autoscaling, Findings, Written, workloads},
     symptoms::symptoms,
     watch::{Queue, Stored, Watches},
 };
-use crate::runtime::{Context, Shutdown};
+use crate::{
+    rules::PipelineKey,
+    runtime::{Context, Shutdown},
+};
 
 /// Name of this controller in metrics, and of what readiness waits for.
 const CONTROLLER: &str = "pipeline";
@@ -74,6 +79,7 @@ pub struct Pipelines {
     complete: watch_channel::Receiver<bool>,
     memory: Memory,
     secrets: Secrets,
+    scale_to_zero: ScaleToZero,
     written: Written,
     retries: Retries,
 }
@@ -89,6 +95,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Ended>
         complete: watches.complete(),
         memory: Memory::default(),
         secrets: Secrets::default(),
+        scale_to_zero: ScaleToZero::default(),
         written: Written::default(),
         retries: Retries::default(),
         context,
@@ -124,7 +131,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Ended>
     }
 }
 
-/// Calls that do not come from a watch: Secrets, rules, optional APIs.
+/// Calls that do not come from a watch: Secrets, rules, optional APIs, who has `external.metrics.k8s.io`.
 async fn call(this: Arc<Pipelines>, queue: Queue) {
     this.complete().await;
     this.context.health.done(CACHE);
@@ -134,13 +141,20 @@ async fn call(this: Arc<Pipelines>, queue: Queue) {
             queue.call(&key.namespace, &key.name);
         }
     };
+    let all = || this.stored.state().iter().for_each(|pipeline| queue.call_for(pipeline));
     let mut served = this.context.apis.changes();
     let apis = async {
         while served.changed().await.is_ok() {
-            this.stored.state().iter().for_each(|pipeline| queue.call_for(pipeline));
+            all();
         }
     };
-    tokio::join!(rules, apis, this.secrets.keep(&this.context.client, &this.stored, &queue));
+    let mut standing = this.context.external_metrics.changes();
+    let external_metrics = async {
+        while standing.changed().await.is_ok() {
+            all();
+        }
+    };
+    tokio::join!(rules, apis, external_metrics, this.secrets.keep(&this.context.client, &this.stored, &queue));
 }
 
 /// One pass over one pipeline; `Err` once everything that can be done is done.
@@ -156,11 +170,16 @@ async fn reconcile(this: &Pipelines, pipeline: &MuttPipeline) -> Result<Done, Fa
     let applier = Applier::new(&this.context.client, &this.live, &this.memory, owner);
     let children = resolved.as_ref().map(build::build);
     let held_back = children.as_ref().map(|children| children.held_back.clone()).unwrap_or_default();
-    let Applied { present, mut writes, errors: failed } = match children {
+    let Applied { present, waiting, mut writes, errors: failed } = match children {
         Some(children) if !pipeline.spec.paused => applier.apply(children).await,
         _ => Applied { present: applier.look(), ..Applied::default() },
     };
     errors.extend(failed);
+    if let Some(asks) = resolved.as_ref().and_then(asks_us) {
+        this.context.external_metrics.want(&PipelineKey::new(&namespace, &name), asks);
+    }
+    let switching = !waiting.is_empty();
+    let autoscaling = resolved.as_ref().map(|resolved| Autoscaling::new(resolved, waiting));
     let symptoms = symptoms(&this.context.client, &namespace, &present).await;
     let workloads = workloads(&roles(pipeline, resolved.as_ref()), &name, &held_back, &present);
     let before = this.written.current(pipeline);
@@ -170,6 +189,7 @@ async fn reconcile(this: &Pipelines, pipeline: &MuttPipeline) -> Result<Done, Fa
         errors: &errors,
         warnings: resolved.as_ref().map_or(&[], |resolved| &resolved.warnings),
         workloads: &workloads,
+        autoscaling: autoscaling.as_ref(),
         symptoms: &symptoms,
         rules: rules.as_deref(),
         before: before.as_ref(),
@@ -179,7 +199,7 @@ async fn reconcile(this: &Pipelines, pipeline: &MuttPipeline) -> Result<Done, Fa
         Ok(written) => writes += usize::from(written),
         Err(error) => errors.push(error),
     }
-    let ailing = workloads.migration.is_some() || workloads.roles.iter().any(|role| !role.settled);
+    let ailing = switching || workloads.migration.is_some() || workloads.roles.iter().any(|role| !role.settled);
     Done { wrote: writes > 0, ailing, status, before }.or_failure(errors)
 }
 
@@ -217,6 +237,16 @@ fn roles(pipeline: &MuttPipeline, resolved: Option<&Resolved>) -> Vec<(Component
     }
 }
 
+/// Whether a role is scaled by a HorizontalPodAutoscaler that asks this operator; none = not decided yet.
+fn asks_us(pipeline: &Resolved) -> Option<bool> {
+    let asks = |role: &Role| match &role.scale {
+        Scale::Scaled(scaled) => Some(scaled.scaler == Scaler::HorizontalPodAutoscaler && scaled.queue.is_some()),
+        Scale::Left(Left { to: LeftTo::WhatIsThere, .. }) => None,
+        Scale::Fixed(_) | Scale::Left(_) => Some(false),
+    };
+    pipeline.roles().try_fold(false, |any, role| Some(any || asks(role)?))
+}
+
 impl Pipelines {
     /// Waits until everything has been seen once.
     async fn complete(&self) {
@@ -225,6 +255,9 @@ impl Pipelines {
     }
 
     fn forget(&self, meta: &ObjectMeta) {
+        if let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) {
+            self.context.external_metrics.want(&PipelineKey::new(namespace, name), false);
+        }
         if let Some(uid) = &meta.uid {
             self.memory.forget_pipeline(uid);
             self.written.forget(uid);

@@ -18,7 +18,8 @@ use super::{
 /// A pipeline with children of every kind but Route, which excludes the Ingress.
 fn everything() -> Value {
     let mut spec = spec("children");
-    spec["forwarder"] = json!({"autoscaling": {"minReplicas": 3, "maxReplicas": 5}});
+    spec["forwarder"] = json!({"autoscaling": {"mode": "Resource", "minReplicas": 3, "maxReplicas": 5}});
+    spec["ingestor"]["autoscaling"] = json!({"mode": "Keda", "minReplicas": 3, "maxReplicas": 5});
     spec["ingress"] = json!({"ingestHost": "ingest.example.com"});
     spec["networkPolicy"] = json!({});
     spec["monitoring"] = json!({"serviceMonitor": {}, "prometheusRule": {}});
@@ -130,6 +131,7 @@ async fn what_is_no_longer_wanted_goes_and_the_rest_stays() {
                 ChildKind::ServiceMonitor,
                 ChildKind::PrometheusRule,
                 ChildKind::HorizontalPodAutoscaler,
+                ChildKind::ScaledObject,
             ];
             of_web_ui || optional.contains(kind)
         })

@@ -15,6 +15,7 @@ use kube::{
 use mutt_cluster::ControlPlane;
 use mutt_crds::MuttPipeline;
 use mutt_operator::{
+    external_metrics::Standing,
     pipeline::{self, kinds::ChildKind},
     rules::{PipelineKey, RulesState},
     runtime::{Args, Context, Shutdown, args::Given, metrics::Metrics, shutdown::ShutdownTrigger},
@@ -92,13 +93,18 @@ pub(crate) struct Operator {
 impl Operator {
     /// Starts one for some namespaces; none = all.
     pub(crate) async fn start(kubeconfig: &Path, namespaces: &[&str]) -> Self {
-        let mut flags = vec!["mutt-operator".to_owned(), "--leader-election=false".to_owned()];
+        let mut flags: Vec<_> =
+            ["mutt-operator", "--leader-election=false", "--pod-namespace=mutt-system", "--service=operator-metrics"]
+                .map(str::to_owned)
+                .into();
         flags.extend(namespaces.iter().map(|namespace| format!("--watch-namespace={namespace}")));
         let args = Args::new(<Given as clap::Parser>::try_parse_from(flags).unwrap()).unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
         let client = client(kubeconfig, metrics.clone()).await;
         let context = Arc::new(Context::with_client(args, client, metrics));
         context.apis.refresh().await.unwrap();
+        // Who says so in the whole operator does not run here.
+        context.external_metrics.set_standing(Standing::Free);
         let (trigger, shutdown) = Shutdown::channel();
         let task = tokio::spawn(pipeline::run(context.clone(), shutdown));
         Self { context, trigger, task }

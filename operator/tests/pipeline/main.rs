@@ -10,6 +10,7 @@ mod children;
 mod foreign;
 mod golden;
 mod harness;
+mod keda;
 mod lifecycle;
 #[path = "../runtime/operator.rs"]
 #[allow(dead_code, reason = "the tests of the process itself use more of it")]

@@ -93,7 +93,8 @@ async fn a_whole_life(site: &Site) {
     spec["ruleNamespaceSelector"] = json!({});
     let mut smallest = spec.clone();
     smallest["webUi"] = Value::Null;
-    spec["forwarder"] = json!({"autoscaling": {"maxReplicas": 5}});
+    spec["forwarder"] = json!({"autoscaling": {"mode": "Resource", "maxReplicas": 5}});
+    spec["ingestor"]["autoscaling"] = json!({"mode": "Keda", "maxReplicas": 5});
     spec["networkPolicy"] = json!({});
     spec["monitoring"] = json!({"serviceMonitor": {}, "prometheusRule": {}});
     spec["ingress"] = json!({"ingestHost": "ingest.example.com"});
@@ -126,6 +127,7 @@ async fn a_whole_life(site: &Site) {
     for kind in [
         ChildKind::Route,
         ChildKind::HorizontalPodAutoscaler,
+        ChildKind::ScaledObject,
         ChildKind::NetworkPolicy,
         ChildKind::ServiceMonitor,
         ChildKind::PrometheusRule,

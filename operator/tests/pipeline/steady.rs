@@ -10,7 +10,7 @@ use serde_json::json;
 use super::harness::{Operator, Site, eventually, spec};
 
 /// Makes the operator look at the pipeline again, without any reason.
-async fn looked_at_again(site: &Site, operator: &Operator, number: u32) {
+pub(crate) async fn looked_at_again(site: &Site, operator: &Operator, number: u32) {
     let before = operator.reconciles("unchanged") + operator.reconciles("changed");
     let annotation = json!({"metadata": {"annotations": {"look": number.to_string()}}});
     site.api::<MuttPipeline>().patch("core", &PatchParams::default(), &Patch::Merge(annotation)).await.unwrap();
@@ -24,7 +24,10 @@ async fn looked_at_again(site: &Site, operator: &Operator, number: u32) {
 async fn what_runs_is_written_no_more() {
     let site = Site::new("steady").await;
     let mut spec = spec("steady");
-    spec["forwarder"] = json!({"autoscaling": {"minReplicas": 2, "maxReplicas": 5}});
+    spec["forwarder"] = json!({"autoscaling": {"mode": "External", "maxReplicas": 5}});
+    spec["alerter"] = json!({"autoscaling": {"mode": "None", "maxReplicas": 5}});
+    spec["ingestor"]["autoscaling"] = json!({"maxReplicas": 5});
+    spec["webUi"]["autoscaling"] = json!({"mode": "Keda", "maxReplicas": 5});
     spec["networkPolicy"] = json!({});
     site.pipeline("core", &spec).await;
     let operator = site.operator().await;

@@ -1,6 +1,7 @@
 //! Step 4: the children as the API server has them. Server-side apply under one field manager, only where something is not as it
 //! should be; what is no longer wanted is deleted. A child that fails does not stop the others.
 
+mod autoscalers;
 mod memory;
 mod orphans;
 mod ownership;
@@ -21,8 +22,9 @@ use self::memory::Sent;
 use super::{
     build::{Children, Prepared},
     error::{ChildError, Error},
-    kinds::{ChildKind, Wanted, in_order},
+    kinds::{ChildKind, InOrder, Wanted, in_order},
     mirror::Live,
+    resolve::LeftTo,
 };
 
 /// The pipeline whose children are applied.
@@ -46,8 +48,20 @@ pub struct Applied {
     pub present: Present,
     /// How many requests wrote.
     pub writes: usize,
+    /// By the Deployment's name: what its new number of pods, or what says it, waits for.
+    pub waiting: BTreeMap<String, String>,
     /// What failed.
     pub errors: Vec<Error>,
+}
+
+/// What became of one child.
+enum Outcome {
+    /// It is as it should be.
+    Is(Arc<DynamicObject>),
+    /// It is being deleted; its end asks for the next reconcile.
+    Ends,
+    /// Something has to go first, in words.
+    Waits(String),
 }
 
 /// Applies.
@@ -73,42 +87,57 @@ impl<'a> Applier<'a> {
     /// Makes the cluster have `children` and nothing else of this pipeline's.
     pub async fn apply(&self, children: Children<Prepared>) -> Applied {
         let mut applied = Applied::default();
-        let (wanted, held_back) = match in_order(children) {
+        let InOrder { wanted, held_back, left } = match in_order(children) {
             Ok(in_order) => in_order,
             Err(error) => {
                 applied.errors.push(error.into());
                 return applied;
             }
         };
+        let undecided = |name: &str| left.get(name).is_some_and(|left| left.to == LeftTo::WhatIsThere);
         let kept = |kind: ChildKind, name: &str| {
             wanted.iter().any(|child| child.kind == kind && child.name == name)
                 || kind == ChildKind::Deployment && held_back.iter().any(|held| held == name)
+                || kind.is_autoscaler() && undecided(name)
         };
         // An autoscaler that is no longer wanted must not answer to the number of pods that is set next.
-        self.remove_orphans(&kept, |kind| kind == ChildKind::HorizontalPodAutoscaler, &mut applied).await;
+        self.remove_orphans(&kept, ChildKind::is_autoscaler, &mut applied).await;
         for child in &wanted {
-            let least = replicas::least(child, &wanted);
-            match self.apply_one(child, least, &mut applied.writes).await {
-                Ok(Some(object)) => {
-                    applied.present.insert((child.kind, child.name.clone()), object);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    // What runs in its old form goes on.
-                    if let Some(object) = self.live_and_ours(child) {
-                        applied.present.insert((child.kind, child.name.clone()), object);
-                    }
-                    applied.errors.push(Error::Child { kind: child.kind, name: child.name.clone(), error });
-                }
-            }
+            let first = replicas::first(child, &wanted, &left);
+            let scaled_still = self.scaled_still(child, &wanted);
+            let held = scaled_still.as_ref().map(|_| replicas::without(child));
+            applied.waiting.extend(scaled_still.map(|what| (child.name.clone(), what)));
+            let outcome = self.apply_one(held.as_ref().unwrap_or(child), first, &mut applied.writes).await;
+            self.take(child, outcome, &mut applied);
         }
+        self.wake(&left, &mut applied).await;
         for name in held_back.iter().filter(|name| !name.is_empty()) {
             if let Some(object) = self.live.get(ChildKind::Deployment, self.owner.namespace, name) {
                 applied.present.insert((ChildKind::Deployment, name.clone()), object);
             }
         }
-        self.remove_orphans(&kept, |kind| kind != ChildKind::HorizontalPodAutoscaler, &mut applied).await;
+        self.look_at_autoscalers(&undecided, &mut applied);
+        self.remove_orphans(&kept, |kind| !kind.is_autoscaler(), &mut applied).await;
         applied
+    }
+
+    fn take(&self, child: &Wanted, outcome: Result<Outcome, ChildError>, applied: &mut Applied) {
+        match outcome {
+            Ok(Outcome::Is(object)) => {
+                applied.present.insert((child.kind, child.name.clone()), object);
+            }
+            Ok(Outcome::Ends) => {}
+            Ok(Outcome::Waits(what)) => {
+                applied.waiting.insert(child.name.clone(), what);
+            }
+            Err(error) => {
+                // What runs in its old form goes on.
+                if let Some(object) = self.live_and_ours(child) {
+                    applied.present.insert((child.kind, child.name.clone()), object);
+                }
+                applied.errors.push(Error::Child { kind: child.kind, name: child.name.clone(), error });
+            }
+        }
     }
 
     fn live_and_ours(&self, child: &Wanted) -> Option<Arc<DynamicObject>> {
@@ -117,13 +146,8 @@ impl<'a> Applier<'a> {
         stays.then_some(live)
     }
 
-    /// `None`: it is being deleted; its end asks for the next reconcile.
-    async fn apply_one(
-        &self,
-        child: &Wanted,
-        least: Option<i64>,
-        writes: &mut usize,
-    ) -> Result<Option<Arc<DynamicObject>>, ChildError> {
+    /// `first`: how many pods a Deployment begins with, if it does not say itself how many it has.
+    async fn apply_one(&self, child: &Wanted, first: Option<i64>, writes: &mut usize) -> Result<Outcome, ChildError> {
         let failed = |error| ChildError::new(child.kind, error);
         let api = self.api(child.kind);
         let mut present = self.live.get(child.kind, self.owner.namespace, &child.name);
@@ -135,19 +159,27 @@ impl<'a> Applier<'a> {
         if let Some(meta) = seen {
             self.must_be_ours(meta)?;
             if meta.deletion_timestamp.is_some() {
-                return Ok(None);
-            }
-            if self.memory.says_the_same(self.owner.uid, child, meta) {
-                return Ok(present);
+                return Ok(Outcome::Ends);
             }
         }
-        let answer = match (child.kind, least) {
-            (ChildKind::Deployment, Some(least)) => self.apply_scaled(&api, child, seen, least, writes).await,
+        match present {
+            Some(object) if self.memory.says_the_same(self.owner.uid, child, &object.metadata) => {
+                return Ok(Outcome::Is(object));
+            }
+            None if child.kind.is_autoscaler() => {
+                if let Some(what) = self.make_way(child, writes).await? {
+                    return Ok(Outcome::Waits(what));
+                }
+            }
+            Some(_) | None => {}
+        }
+        let answer = match (child.kind, first) {
+            (ChildKind::Deployment, Some(first)) => self.apply_scaled(&api, child, seen, first, writes).await,
             _ => self.patch(&api, child, &child.object, writes).await,
         };
         let answer = answer.map_err(failed)?;
         self.memory.remember(self.owner.uid, child, Sent::new(child, &answer.metadata));
-        Ok(Some(Arc::new(answer)))
+        Ok(Outcome::Is(Arc::new(answer)))
     }
 
     async fn patch(

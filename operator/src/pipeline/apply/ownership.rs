@@ -25,7 +25,7 @@ pub(super) fn owner_in_words(meta: &ObjectMeta) -> Option<String> {
     controlling(meta).map(|reference| format!("{} {}", reference.kind, reference.name))
 }
 
-fn controlling(meta: &ObjectMeta) -> Option<&OwnerReference> {
+pub(super) fn controlling(meta: &ObjectMeta) -> Option<&OwnerReference> {
     meta.owner_references.iter().flatten().find(|reference| reference.controller == Some(true))
 }
 

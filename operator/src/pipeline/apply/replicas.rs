@@ -1,8 +1,10 @@
-//! The number of pods goes over to an autoscaler without a dip.
+//! The number of pods goes over to an autoscaler, or to whoever says it else, without a dip.
 //!
 //! A field that our apply leaves out is removed if nobody else owns it, and the API server would set the default: one pod. So the
 //! number stays with a second field manager before the first lets go of it. Back, nothing is needed: one apply sets the number that
-//! the pipeline says.
+//! the pipeline says, once no autoscaler can answer to it.
+
+use std::collections::BTreeMap;
 
 use kube::{
     Api,
@@ -12,63 +14,91 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{Applier, MANAGER, ownership::fields_of};
-use crate::pipeline::kinds::{ChildKind, Wanted};
+use crate::pipeline::{
+    kinds::{ChildKind, Wanted},
+    resolve::Left,
+};
 
 /// Field manager of the number of pods between our apply and the autoscaler's first decision.
 const REPLICAS_MANAGER: &str = "mutt-operator-replicas";
 
-/// If the Deployment's number of pods is an autoscaler's to say: the least that it will say.
-pub(super) fn least(child: &Wanted, wanted: &[Wanted]) -> Option<i64> {
-    if child.kind != ChildKind::Deployment || !child.object["spec"]["replicas"].is_null() {
+/// With how many pods a Deployment begins: as it says itself, or with the least that its autoscaler or somebody else will say.
+pub(super) fn first(child: &Wanted, wanted: &[Wanted], left: &BTreeMap<String, Left>) -> Option<i64> {
+    if child.kind != ChildKind::Deployment {
         return None;
     }
-    let scaler = wanted.iter().find(|other| {
-        other.kind == ChildKind::HorizontalPodAutoscaler
-            && other.object["spec"]["scaleTargetRef"]["name"].as_str() == Some(&child.name)
-    });
-    Some(scaler.and_then(|scaler| scaler.object["spec"]["minReplicas"].as_i64()).unwrap_or(1))
+    let said = child.object["spec"]["replicas"].as_i64();
+    let to_others = || left.get(&child.name).map(|left| i64::from(left.least));
+    said.or_else(to_others).or_else(|| wanted.iter().filter(|other| scales(other, child)).find_map(least).or(Some(1)))
+}
+
+/// The Deployment without its number of pods.
+pub(super) fn without(child: &Wanted) -> Wanted {
+    let mut child = child.clone();
+    if let Some(spec) = child.object["spec"].as_object_mut() {
+        spec.remove("replicas");
+    }
+    child
+}
+
+fn scales(scaler: &Wanted, deployment: &Wanted) -> bool {
+    scaler.kind.is_autoscaler() && scaler.object["spec"]["scaleTargetRef"]["name"] == deployment.name
+}
+
+/// The least that an autoscaler will say, but one: some take zero pods for somebody's wish not to be scaled.
+pub(super) fn least(scaler: &Wanted) -> Option<i64> {
+    let field = match scaler.kind {
+        ChildKind::HorizontalPodAutoscaler => "minReplicas",
+        ChildKind::ScaledObject => "minReplicaCount",
+        _ => return None,
+    };
+    Some(scaler.object["spec"][field].as_i64()?.max(1))
 }
 
 impl Applier<'_> {
-    /// Applies a Deployment whose number of pods is left to an autoscaler.
+    /// Applies a Deployment; if it does not say how many pods it has, the number stays what it is, or is `first` for a new one.
     pub(super) async fn apply_scaled(
         &self,
         api: &Api<DynamicObject>,
         child: &Wanted,
         seen: Option<&ObjectMeta>,
-        least: i64,
+        first: i64,
         writes: &mut usize,
     ) -> Result<DynamicObject, kube::Error> {
+        if !child.object["spec"]["replicas"].is_null() {
+            return self.patch(api, child, &child.object, writes).await;
+        }
         if seen.is_none() {
             // A new one begins with the least that is wanted, not with one pod until the autoscaler's first look.
             let mut object = child.object.clone();
-            object["spec"]["replicas"] = least.into();
+            object["spec"]["replicas"] = first.into();
             self.patch(api, child, &object, writes).await?;
-            self.hold_replicas(api, child, least, writes).await?;
+            self.hold_replicas(api, &child.name, first, writes).await?;
         } else if seen.is_some_and(owns_replicas) {
             // What the watch has shown may be older than somebody's last word.
-            let current = api.get(&child.name).await?.data["spec"]["replicas"].as_i64().unwrap_or(least);
-            self.hold_replicas(api, child, current, writes).await?;
+            let current = api.get(&child.name).await?.data["spec"]["replicas"].as_i64().unwrap_or(first);
+            self.hold_replicas(api, &child.name, current, writes).await?;
         }
         self.patch(api, child, &child.object, writes).await
     }
 
-    async fn hold_replicas(
+    /// Sets the number of pods without owning it as the pipeline's.
+    pub(super) async fn hold_replicas(
         &self,
         api: &Api<DynamicObject>,
-        child: &Wanted,
+        deployment: &str,
         replicas: i64,
         writes: &mut usize,
-    ) -> Result<(), kube::Error> {
+    ) -> Result<DynamicObject, kube::Error> {
         *writes += 1;
         let held: Value = json!({
-            "apiVersion": child.object["apiVersion"],
-            "kind": child.object["kind"],
-            "metadata": {"name": child.name},
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": deployment},
             "spec": {"replicas": replicas},
         });
         let params = PatchParams::apply(REPLICAS_MANAGER).force();
-        api.patch(&child.name, &params, &Patch::Apply(&held)).await.map(drop)
+        api.patch(deployment, &params, &Patch::Apply(&held)).await
     }
 }
 
@@ -85,11 +115,25 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_left_out_is_the_autoscalers() {
-        let scaler = json!({"spec": {"scaleTargetRef": {"name": "core-alerter"}, "minReplicas": 3}});
-        let all = [wanted(ChildKind::HorizontalPodAutoscaler, scaler)];
-        assert_eq!(least(&wanted(ChildKind::Deployment, json!({"spec": {}})), &all), Some(3));
-        assert_eq!(least(&wanted(ChildKind::Deployment, json!({"spec": {"replicas": 0}})), &all), None);
-        assert_eq!(least(&wanted(ChildKind::Job, json!({"spec": {}})), &all), None);
+    fn a_new_deployment_begins_as_it_says_or_with_the_least_that_others_will_say() {
+        use crate::pipeline::resolve::LeftTo;
+
+        let scaler = |kind, field: &str, least: i32| {
+            wanted(kind, json!({"spec": {"scaleTargetRef": {"name": "core-alerter"}, field: least}}))
+        };
+        let deployment = |replicas: Value| wanted(ChildKind::Deployment, json!({"spec": {"replicas": replicas}}));
+        let nobody = BTreeMap::new();
+        for (scaler, least) in [
+            (scaler(ChildKind::HorizontalPodAutoscaler, "minReplicas", 3), 3),
+            (scaler(ChildKind::HorizontalPodAutoscaler, "minReplicas", 0), 1),
+            (scaler(ChildKind::ScaledObject, "minReplicaCount", 4), 4),
+        ] {
+            assert_eq!(first(&deployment(Value::Null), &[scaler], &nobody), Some(least));
+        }
+        assert_eq!(first(&deployment(json!(0)), &[], &nobody), Some(0));
+        assert_eq!(first(&wanted(ChildKind::Job, json!({"spec": {}})), &[], &nobody), None);
+        let left = BTreeMap::from([("core-alerter".to_owned(), Left { least: 2, most: 9, to: LeftTo::Others })]);
+        assert_eq!(first(&deployment(Value::Null), &[], &left), Some(2));
+        assert!(without(&deployment(json!(7))).object["spec"].get("replicas").is_none());
     }
 }

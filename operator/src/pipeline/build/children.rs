@@ -1,6 +1,6 @@
 //! The kinds of children, written down once, and the struct that carries them from step to step.
 
-use std::{fmt::Debug, marker::PhantomData};
+use std::{collections::BTreeMap, fmt::Debug, marker::PhantomData};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -16,8 +16,8 @@ use k8s_openapi::{
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::foreign::{PrometheusRule, Route, ServiceMonitor};
-use crate::runtime::discovery::Served;
+use super::foreign::{PrometheusRule, Route, ScaledObject, ServiceMonitor};
+use crate::{pipeline::resolve::Left, runtime::discovery::Served};
 
 /// A kind of object that a pipeline owns.
 pub trait Child:
@@ -55,6 +55,7 @@ macro_rules! for_each_child_kind {
             jobs: Job, |_| true;
             deployments: Deployment, |_| true;
             horizontal_pod_autoscalers: HorizontalPodAutoscaler, |_| true;
+            scaled_objects: ScaledObject, |served| served.keda;
             pod_disruption_budgets: PodDisruptionBudget, |_| true;
             cron_jobs: CronJob, |_| true;
             ingresses: Ingress, |_| true;
@@ -78,13 +79,15 @@ macro_rules! children {
             /// Names of Deployments that wait for the schema's Job among `jobs` and are therefore not in `deployments`. One that
             /// exists keeps running as it is: it is neither changed nor an orphan.
             pub held_back: Vec<String>,
+            /// By the Deployment's name: numbers of pods that neither the Deployment nor an autoscaler among these children says.
+            pub left: BTreeMap<String, Left>,
             /// How far they are.
             pub state: PhantomData<S>,
         }
 
         impl<S> Default for Children<S> {
             fn default() -> Self {
-                Self { $($field: Vec::new(),)* held_back: Vec::new(), state: PhantomData }
+                Self { $($field: Vec::new(),)* held_back: Vec::new(), left: BTreeMap::new(), state: PhantomData }
             }
         }
 

@@ -48,8 +48,8 @@ pub(super) fn deployment(pipeline: &Resolved, role: &Role) -> Deployment {
         spec: Some(DeploymentSpec {
             replicas: match &role.scale {
                 Scale::Fixed(replicas) => Some(*replicas),
-                // Not ours to say: it would undo the autoscaler's decision at each reconcile.
-                Scale::Auto(_) => None,
+                // Not ours to say: it would undo the decisions of whoever does at each reconcile.
+                Scale::Scaled(_) | Scale::Left(_) => None,
             },
             selector: pod_selector(&pipeline.name, component),
             strategy: Some(strategy(component)),

@@ -1,9 +1,12 @@
 //! Kinds of other projects, as far as the operator writes them: OpenShift's Route, the Prometheus operator's ServiceMonitor and
-//! PrometheusRule. Field names are theirs.
+//! PrometheusRule, KEDA's ScaledObject. Field names are theirs.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString};
+use k8s_openapi::{
+    api::autoscaling::v2::HorizontalPodAutoscalerBehavior,
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
@@ -193,4 +196,74 @@ pub struct Rule {
     /// Of an alert: `summary`, `description` and `runbook_url`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// `keda.sh/v1alpha1`, ScaledObject.
+#[derive(Debug, Clone, Default, PartialEq, CustomResource, Serialize, Deserialize)]
+#[kube(
+    group = "keda.sh",
+    version = "v1alpha1",
+    kind = "ScaledObject",
+    namespaced,
+    schema = "disabled",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaledObjectConfig {
+    /// What is scaled.
+    pub scale_target_ref: ScaleTarget,
+    /// Seconds between KEDA's own looks, which are about nothing but zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub polling_interval: Option<i32>,
+    /// Seconds without work before the last pod goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cooldown_period: Option<i32>,
+    /// Fewest pods.
+    pub min_replica_count: i32,
+    /// Most pods.
+    pub max_replica_count: i32,
+    /// What goes into the HorizontalPodAutoscaler that KEDA makes.
+    pub advanced: AdvancedConfig,
+    /// What it aims at.
+    pub triggers: Vec<Trigger>,
+}
+
+/// What a ScaledObject scales.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaleTarget {
+    /// Its API.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The advanced part of a ScaledObject.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdvancedConfig {
+    /// For the HorizontalPodAutoscaler that KEDA makes.
+    pub horizontal_pod_autoscaler_config: AutoscalerConfig,
+}
+
+/// What KEDA's HorizontalPodAutoscaler is told.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AutoscalerConfig {
+    /// How fast.
+    pub behavior: HorizontalPodAutoscalerBehavior,
+}
+
+/// One thing that a ScaledObject aims at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trigger {
+    /// The scaler of KEDA.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// How the value is compared.
+    pub metric_type: String,
+    /// Settings of the scaler, all of them texts.
+    pub metadata: BTreeMap<String, String>,
 }

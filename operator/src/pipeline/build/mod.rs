@@ -16,6 +16,7 @@ mod ports;
 mod probes;
 pub mod prometheus;
 mod route;
+mod scaled_object;
 mod service;
 mod service_account;
 mod service_monitor;
@@ -28,7 +29,7 @@ use std::marker::PhantomData;
 pub(crate) use children::for_each_child_kind;
 pub use children::{Applied, Child, Children, Prepared};
 
-use super::resolve::{Component, Resolved};
+use super::resolve::{Component, Resolved, Scale};
 
 /// Components that read or write tables of the audit trail: they wait until the schema is as their image wants it.
 const NEED_THE_SCHEMA: [Component; 2] = [Component::Alerter, Component::WebUi];
@@ -46,6 +47,7 @@ pub fn build(pipeline: &Resolved) -> Children<Prepared> {
         jobs: vec![job],
         deployments: ready.into_iter().map(|role| deployment::deployment(pipeline, role)).collect(),
         horizontal_pod_autoscalers: horizontal_autoscaler::horizontal_autoscalers(pipeline),
+        scaled_objects: scaled_object::scaled_objects(pipeline),
         pod_disruption_budgets: disruption_budget::disruption_budgets(pipeline),
         cron_jobs: vec![cron_job::retention(pipeline)],
         ingresses: ingress::ingress(pipeline).into_iter().collect(),
@@ -53,6 +55,13 @@ pub fn build(pipeline: &Resolved) -> Children<Prepared> {
         service_monitors: service_monitor::service_monitor(pipeline).into_iter().collect(),
         prometheus_rules: prometheus::prometheus_rule(pipeline).into_iter().collect(),
         held_back: held_back.into_iter().map(|role| role.component.child_name(&pipeline.name)).collect(),
+        left: pipeline
+            .roles()
+            .filter_map(|role| match &role.scale {
+                Scale::Left(left) => Some((role.component.child_name(&pipeline.name), *left)),
+                Scale::Fixed(_) | Scale::Scaled(_) => None,
+            })
+            .collect(),
         state: PhantomData,
     }
 }

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mutt_crds::MuttPipelineSpec;
+use mutt_crds::{
+    MuttPipelineSpec,
+    pipeline::{AutoscalingMode, RoleSpec},
+};
 
-use crate::runtime::discovery::Served;
+use crate::{external_metrics::Standing, runtime::discovery::Served};
 
 /// What resolve needs to know of the cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +18,12 @@ pub struct Fetched {
     pub completed_jobs: BTreeSet<String>,
     /// Which optional APIs the cluster serves.
     pub served: Served,
+    /// Who has `external.metrics.k8s.io`.
+    pub external_metrics: Standing,
+    /// `http://<Service>.<namespace>.svc:8080` of the operator, if it knows its Service: where KEDA asks.
+    pub operator_url: Option<String>,
+    /// Whether a HorizontalPodAutoscaler may have `minReplicas: 0`; not looked at unless [`may_scale_to_zero`].
+    pub scale_to_zero: bool,
     /// Image of pipelines without `spec.image` (`--worker-image`).
     pub worker_image: String,
     /// Where the operator runs, if it is known: it asks pods that are not ready why.
@@ -37,4 +46,14 @@ pub fn secrets_of(spec: &MuttPipelineSpec) -> BTreeSet<String> {
         spec.tls.as_ref().map(|tls| &tls.secret),
     ];
     connections.into_iter().chain(own).flatten().cloned().collect()
+}
+
+/// Whether a HorizontalPodAutoscaler without pods may be wanted.
+pub fn may_scale_to_zero(spec: &MuttPipelineSpec) -> bool {
+    let may = |role: &RoleSpec| {
+        role.autoscaling.as_ref().is_some_and(|wanted| {
+            wanted.min_replicas == 0 && [AutoscalingMode::Auto, AutoscalingMode::External].contains(&wanted.mode)
+        })
+    };
+    may(&spec.alerter.role) || may(&spec.forwarder.role)
 }

@@ -1,6 +1,7 @@
 //! Step 2: validation and defaults. What the owner wants and what the cluster has become one struct, or a list of everything
 //! that is wrong. Pure: no client, no clock.
 
+mod autoscaling;
 mod connections;
 mod exposure;
 mod fetched;
@@ -8,22 +9,23 @@ mod overrides;
 mod problem;
 mod resolved;
 mod roles;
+mod scale;
 mod secrets;
 #[cfg(test)]
 mod tests;
 
 use kube::ResourceExt;
-use mutt_crds::MuttPipeline;
+use mutt_crds::{MuttPipeline, pipeline::RoleSpec};
 use mutt_secrets::SecretName;
 
-pub use fetched::{Fetched, secrets_of};
+pub use fetched::{Fetched, may_scale_to_zero, secrets_of};
 pub use problem::{Problem, Reason, ResolveError, Warning};
-pub use resolved::{Alerter, Component, Exposure, Image, Ingestor, Resolved, Role, Scale, Tls, WebUi};
+pub use resolved::{Alerter, Component, Exposure, Image, Ingestor, Resolved, Role, Tls, WebUi};
+pub use scale::{Choice, Left, LeftTo, QueueTarget, Scale, Scaled, Scaler};
 
 pub(crate) use roles::measured_need;
 
 use problem::Problems;
-use roles::role;
 
 /// The pipeline with every default applied, or everything that is wrong with it.
 pub fn resolve(pipeline: &MuttPipeline, fetched: &Fetched) -> Result<Resolved, ResolveError> {
@@ -33,6 +35,8 @@ pub fn resolve(pipeline: &MuttPipeline, fetched: &Fetched) -> Result<Resolved, R
     secrets::check(pipeline, fetched, found);
     connections::check(spec, found);
     let (ingestor, alerter, forwarder) = (&spec.ingestor, &spec.alerter, &spec.forwarder);
+    let role =
+        |component, spec: &RoleSpec, found: &mut Problems| roles::role(component, spec, pipeline, fetched, found);
     let resolved = Resolved {
         name: pipeline.name_any(),
         namespace: pipeline.namespace().unwrap_or_default(),

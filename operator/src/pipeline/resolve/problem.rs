@@ -19,6 +19,14 @@ pub enum Reason {
     InvalidPodOverrides,
     /// A role is to be scaled by CPU and says no CPU request.
     MissingCpuRequest,
+    /// KEDA is to scale a role and is not there.
+    KedaNotServed,
+    /// KEDA is to scale a role and could not ask the operator.
+    KedaCannotAsk,
+    /// The operator is to serve a metric and has not the API for it.
+    ExternalMetricsNotServed,
+    /// No pods are wanted at times, and nothing would bring them back.
+    ScaleToZeroNotServed,
     /// A Route's termination does not go with `tls`.
     InvalidTermination,
     /// Routes are wanted on a cluster that has none.

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use mutt_crds::pipeline::{
-    AuditScope, Autoscaling, IngestAck, IngressSpec, MonitorSpec, MoogsoftSpec, NetworkPolicySpec, PodOverrides,
-    PostgresSpec, RedisSpec, RouteSpec, UnhandledSpec,
+    AuditScope, IngestAck, IngressSpec, MonitorSpec, MoogsoftSpec, NetworkPolicySpec, PodOverrides, PostgresSpec,
+    RedisSpec, RouteSpec, UnhandledSpec,
 };
 
-use super::Warning;
+use super::{Choice, Scale, Warning};
 
 /// Part of a pipeline; also the label `app.kubernetes.io/component` and the end of children's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,33 +46,6 @@ impl Component {
     }
 }
 
-/// How many pods of a role.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Scale {
-    /// So many.
-    Fixed(i32),
-    /// As the HorizontalPodAutoscaler says.
-    Auto(Autoscaling),
-}
-
-impl Scale {
-    /// Fewest pods that are wanted.
-    pub fn least(&self) -> i32 {
-        match self {
-            Self::Fixed(replicas) => *replicas,
-            Self::Auto(autoscaling) => autoscaling.min_replicas,
-        }
-    }
-
-    /// Most pods that are wanted.
-    pub fn most(&self) -> i32 {
-        match self {
-            Self::Fixed(replicas) => *replicas,
-            Self::Auto(autoscaling) => autoscaling.max_replicas,
-        }
-    }
-}
-
 /// What every role has, with defaults applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Role {
@@ -80,6 +53,8 @@ pub struct Role {
     pub component: Component,
     /// How many pods.
     pub scale: Scale,
+    /// What was decided about its autoscaling; none = it has none.
+    pub autoscaling: Option<Choice>,
     /// CPU and memory of one pod.
     pub resources: ResourceRequirements,
     /// What the owner adds to the pods.

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity};
-use mutt_crds::pipeline::RoleSpec;
+use mutt_crds::{MuttPipeline, pipeline::RoleSpec};
 
-use super::{Component, Reason, Resolved, Role, Scale, overrides, problem::Problems};
+use super::{
+    Component, Fetched, Reason, Resolved, Role, Scale, autoscaling, autoscaling::Surroundings, overrides,
+    problem::Problems,
+};
 
 /// One pod is down during an update of a node, the other works.
 const DEFAULT_REPLICAS: i32 = 2;
@@ -13,29 +16,33 @@ const DEFAULT_REPLICAS: i32 = 2;
 const POSTS_IN_FLIGHT: u32 = 64;
 
 /// The role with defaults applied.
-pub(super) fn role(component: Component, spec: &RoleSpec, problems: &mut Problems) -> Role {
+pub(super) fn role(
+    component: Component,
+    spec: &RoleSpec,
+    pipeline: &MuttPipeline,
+    fetched: &Fetched,
+    problems: &mut Problems,
+) -> Role {
     let field = field(component);
-    let scale = match (&spec.autoscaling, spec.replicas) {
+    let resources = spec.resources.clone().unwrap_or_else(|| measured_need(component));
+    let (scale, autoscaling) = match (&spec.autoscaling, spec.replicas) {
         (Some(_), Some(_)) => {
             problems.add(
                 Reason::InvalidSettings,
                 format!("spec.{field}: replicas and autoscaling exclude each other: set one"),
             );
-            Scale::Fixed(DEFAULT_REPLICAS)
+            (Scale::Fixed(DEFAULT_REPLICAS), None)
         }
-        (Some(autoscaling), None) => Scale::Auto(autoscaling.clone()),
-        (None, replicas) => Scale::Fixed(replicas.unwrap_or(DEFAULT_REPLICAS)),
+        (Some(wanted), None) => {
+            let around = Surroundings { pipeline, fetched, field, requests_cpu: requests_cpu(&resources) };
+            let (scale, choice) = autoscaling::scale(component, wanted, &around, problems);
+            (scale, Some(choice))
+        }
+        (None, replicas) => (Scale::Fixed(replicas.unwrap_or(DEFAULT_REPLICAS)), None),
     };
-    let resources = spec.resources.clone().unwrap_or_else(|| measured_need(component));
-    if matches!(scale, Scale::Auto(_)) && !requests_cpu(&resources) {
-        problems.add(
-            Reason::MissingCpuRequest,
-            format!("spec.{field}.autoscaling aims at a share of the CPU request: set resources.requests.cpu"),
-        );
-    }
     let pod = spec.pod.clone().unwrap_or_default();
     overrides::check(field, &pod, problems);
-    Role { component, scale, resources, pod }
+    Role { component, scale, autoscaling, resources, pod }
 }
 
 /// Name of the role in the spec.

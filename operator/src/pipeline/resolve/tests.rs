@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 //! YAML → resolve → what is wrong, or one field.
 
+mod autoscaling;
+
 use std::collections::BTreeSet;
 
 use mutt_crds::MuttPipeline;
@@ -107,9 +109,9 @@ fn what_cannot_work_is_said_with_its_field() {
         ),
         ("alerter: {replicas: 3, autoscaling: {maxReplicas: 4}}", Reason::InvalidSettings, "spec.alerter"),
         (
-            "forwarder: {autoscaling: {maxReplicas: 4}, resources: {requests: {memory: 1Gi}}}",
+            "alerter: {autoscaling: {maxReplicas: 4, targetCpuPercent: 70}, resources: {requests: {memory: 1Gi}}}",
             Reason::MissingCpuRequest,
-            "spec.forwarder",
+            "spec.alerter",
         ),
         ("route: {}", Reason::RouteNotServed, "spec.ingress"),
         ("route: {termination: Passthrough}", Reason::InvalidTermination, "Passthrough"),

@@ -5,7 +5,7 @@ use k8s_openapi::{
     jiff::{SignedDuration, Timestamp},
 };
 
-use super::{Findings, workloads::Role};
+use super::{Findings, autoscaling::autoscaling_ready, workloads::Role};
 use crate::{
     condition::{shortened, since},
     pipeline::{
@@ -22,9 +22,9 @@ const STUCK_AFTER: SignedDuration = SignedDuration::from_mins(5);
 const NOT_READY: &str = "PodsNotReady";
 
 /// Status, reason, message.
-type Verdict = (&'static str, String, String);
+pub(super) type Verdict = (&'static str, String, String);
 
-fn verdict(status: &'static str, reason: impl Into<String>, message: impl Into<String>) -> Verdict {
+pub(super) fn verdict(status: &'static str, reason: impl Into<String>, message: impl Into<String>) -> Verdict {
     (status, reason.into(), message.into())
 }
 
@@ -184,29 +184,6 @@ fn rules_active(findings: &Findings<'_>) -> Verdict {
     verdict("True", "AllActive", format!("{} rules on {} alerters{rejected}", rules.accepted, rules.alerters()))
 }
 
-/// Whether what scales the roles can do so.
-fn autoscaling_ready(findings: &Findings<'_>) -> Verdict {
-    if let Some(error) = error_of_child(findings, ChildKind::HorizontalPodAutoscaler) {
-        return verdict("False", error.reason(), error.to_string());
-    }
-    let scalers = &findings.workloads.autoscalers;
-    if scalers.is_empty() {
-        return verdict("True", "None", "no role is scaled by itself");
-    }
-    let failing: Vec<_> = scalers.iter().filter_map(|scaler| Some((&scaler.name, scaler.trouble.as_ref()?))).collect();
-    if let Some((_, (reason, _))) = failing.first() {
-        let reason = if reason.is_empty() { "Failing" } else { reason.as_str() };
-        let all = failing.iter().map(|(name, (_, message))| format!("{name}: {message}"));
-        return verdict("False", reason, joined(all));
-    }
-    let waiting: Vec<_> =
-        scalers.iter().filter(|scaler| scaler.works.is_none()).map(|scaler| scaler.name.as_str()).collect();
-    if waiting.is_empty() {
-        return verdict("True", "Resource", "HorizontalPodAutoscalers scale on CPU");
-    }
-    verdict("Unknown", "Pending", format!("have not measured yet: {}", waiting.join(", ")))
-}
-
 /// Events go in, alerts come out.
 fn ready(findings: &Findings<'_>, rules: &Verdict, degraded: &Verdict, progressing: &Verdict) -> Verdict {
     // Errors of single children leave running what runs; all others leave nothing that could be counted on.
@@ -239,11 +216,11 @@ fn ready(findings: &Findings<'_>, rules: &Verdict, degraded: &Verdict, progressi
     verdict("True", "Running", "every role runs")
 }
 
-fn joined(parts: impl Iterator<Item = impl AsRef<str>>) -> String {
+pub(super) fn joined(parts: impl Iterator<Item = impl AsRef<str>>) -> String {
     joined_by("; ", parts)
 }
 
-fn joined_by(between: &str, parts: impl Iterator<Item = impl AsRef<str>>) -> String {
+pub(super) fn joined_by(between: &str, parts: impl Iterator<Item = impl AsRef<str>>) -> String {
     let mut text = String::new();
     for part in parts {
         if !text.is_empty() {

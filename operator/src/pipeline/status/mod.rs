@@ -1,5 +1,6 @@
 //! Step 5: what the owner is told. A pure function of what was wanted, applied and seen; written only where it is different.
 
+mod autoscaling;
 mod conditions;
 mod workloads;
 mod write;
@@ -8,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use mutt_crds::MuttPipelineStatus;
 use mutt_crds::pipeline::{QueueStatus, RulesStatus};
 
+pub use autoscaling::Autoscaling;
 pub use workloads::Workloads;
 pub use write::Written;
 
@@ -29,6 +31,8 @@ pub struct Findings<'a> {
     pub warnings: &'a [Warning],
     /// Roles, schema, autoscalers.
     pub workloads: &'a Workloads,
+    /// What scales the roles; none = the pipeline could not be resolved.
+    pub autoscaling: Option<&'a Autoscaling>,
     /// Why they do not run.
     pub symptoms: &'a Symptoms,
     /// What the other half of the operator knows.

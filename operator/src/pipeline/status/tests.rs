@@ -1,15 +1,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::pipeline::{
-    error::{ChildError, Class},
-    kinds::ChildKind,
-    resolve::{Component, Problem, Reason},
+use crate::{
+    external_metrics::Standing,
+    pipeline::{
+        error::{ChildError, Class},
+        kinds::ChildKind,
+        resolve::{Component, Fetched, Problem, Reason, Resolved, resolve, secrets_of},
+    },
+    runtime::discovery::Served,
 };
 
 /// What a test says about a pipeline; the rest is in order.
@@ -19,6 +23,10 @@ struct Case {
     warnings: Vec<Warning>,
     present: Present,
     symptoms: Symptoms,
+    /// What is set of the alerter's autoscaling, and whether KEDA is there.
+    alerter: Value,
+    keda: bool,
+    waiting: BTreeMap<String, String>,
     rules: Option<RulesState>,
     before: Option<MuttPipelineStatus>,
     now: i64,
@@ -39,6 +47,9 @@ impl Case {
             warnings: Vec::new(),
             present: [role("ingestor", 2), role("alerter", 2), role("forwarder", 2)].into(),
             symptoms: Symptoms::new(),
+            alerter: Value::Null,
+            keda: false,
+            waiting: BTreeMap::new(),
             rules: Some(rules),
             before: None,
             now: 1_000,
@@ -59,11 +70,33 @@ impl Case {
             errors: &self.errors,
             warnings: &self.warnings,
             workloads: &workloads(&roles, "core", &[], &self.present),
+            autoscaling: Some(&Autoscaling::new(&self.resolved(), self.waiting.clone())),
             symptoms: &self.symptoms,
             rules: self.rules.as_ref(),
             before: self.before.as_ref(),
             now: Time(Timestamp::from_second(self.now).unwrap()),
         })
+    }
+}
+
+impl Case {
+    /// The contract's pipeline with the alerter's autoscaling.
+    fn resolved(&self) -> Resolved {
+        let yaml = include_str!("../../../tests/golden/minimal/pipeline.yaml");
+        let mut pipeline: Value = serde_saphyr::from_str(yaml).unwrap();
+        if !self.alerter.is_null() {
+            pipeline["spec"]["alerter"]["autoscaling"] = self.alerter.clone();
+        }
+        let pipeline: mutt_crds::MuttPipeline = serde_json::from_value(pipeline).unwrap();
+        let keys = ["REDIS_PASS", "DB_PASS", "MOOG_API_KEY", "INGEST_API_KEY", "WEBUI_API_KEY"].map(str::to_owned);
+        let fetched = Fetched {
+            secrets: secrets_of(&pipeline.spec).into_iter().map(|name| (name, keys.clone().into())).collect(),
+            served: Served { keda: self.keda, ..Served::default() },
+            operator_url: Some("http://operator.mutt.svc:8080".into()),
+            external_metrics: Standing::Free,
+            ..Fetched::default()
+        };
+        resolve(&pipeline, &fetched).unwrap()
     }
 }
 
@@ -265,4 +298,100 @@ fn a_paused_pipeline_says_so() {
     let status = Case::with(|case| case.paused = true);
     assert_eq!(says(&status, "Ready"), is("True", "Paused"));
     assert_eq!(says(&status, "Progressing"), is("False", "Paused"));
+}
+
+/// An autoscaler of the alerter that says this.
+fn scaler(kind: ChildKind, name: &str, conditions: &Value) -> Child {
+    let spec = json!({"scaleTargetRef": {"kind": "Deployment", "name": "core-alerter"}, "maxReplicas": 9, "minReplicaCount": 0});
+    let status = json!({"desiredReplicas": 2, "currentReplicas": 2, "conditions": conditions});
+    child(kind, name, &json!({"spec": spec, "status": status}))
+}
+
+fn said(type_: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({"type": type_, "status": status, "reason": reason, "message": message})
+}
+
+#[test]
+fn autoscaling_names_mode_and_reason_and_what_keeps_it_from_working() {
+    let hpa = ChildKind::HorizontalPodAutoscaler;
+    let with = |conditions: &[Value]| {
+        Case::with(|case| {
+            case.alerter = json!({"maxReplicas": 9});
+            if !conditions.is_empty() {
+                case.present.extend([scaler(hpa, "core-alerter", &json!(conditions))]);
+            }
+        })
+    };
+    assert_eq!(says(&with(&[]), "AutoscalingReady"), is("Unknown", "Pending"));
+    assert_eq!(says(&with(&[said("AbleToScale", "True", "x", "")]), "AutoscalingReady"), is("Unknown", "Pending"));
+    let works = with(&[said("AbleToScale", "True", "x", ""), said("ScalingActive", "True", "ValidMetricFound", "")]);
+    assert_eq!(says(&works, "AutoscalingReady"), is("True", "External"));
+    assert_eq!(condition(&works, "AutoscalingReady").message, "alerter: External (KEDA is not installed)");
+    let redis = "unable to fetch metrics: redis:6379 does not answer since 73 s";
+    let failing = with(&[said("ScalingActive", "False", "FailedGetExternalMetric", redis)]);
+    assert_eq!(says(&failing, "AutoscalingReady"), is("False", "FailedGetExternalMetric"));
+    let message = &condition(&failing, "AutoscalingReady").message;
+    assert!(message.contains("redis:6379 does not answer since … s") && message.contains("core-alerter"), "{message}");
+    let off = with(&[said("ScalingActive", "False", "ScalingDisabled", "zero pods")]);
+    assert_eq!(says(&off, "AutoscalingReady"), is("False", "ScalingDisabled"));
+    assert!(condition(&off, "AutoscalingReady").message.contains("kubectl scale"));
+}
+
+#[test]
+fn kedas_words_count_and_those_of_its_autoscaler() {
+    let (object, hpa) = (ChildKind::ScaledObject, ChildKind::HorizontalPodAutoscaler);
+    let with = |conditions: &Value, of_hpa: Option<&Value>| {
+        Case::with(|case| {
+            (case.alerter, case.keda) = (json!({"minReplicas": 0, "maxReplicas": 9}), true);
+            case.present.extend([scaler(object, "core-alerter", conditions)]);
+            case.present.extend(of_hpa.map(|conditions| scaler(hpa, "keda-hpa-core-alerter", conditions)));
+        })
+    };
+    let ready = json!([said("Ready", "True", "ScaledObjectReady", ""), said("Active", "False", "ScalerNotActive", "")]);
+    let asleep = json!([said("ScalingActive", "False", "ScalingDisabled", "zero pods")]);
+    for (conditions, of_hpa, expected) in [
+        (json!([said("Ready", "Unknown", "", "")]), None, is("Unknown", "Pending")),
+        (ready.clone(), None, is("True", "Keda")),
+        (ready.clone(), Some(&asleep), is("True", "Keda")),
+        (
+            ready.clone(),
+            Some(&json!([said("ScalingActive", "False", "AmbiguousSelector", "two")])),
+            is("False", "AmbiguousSelector"),
+        ),
+        (json!([said("Ready", "False", "TriggerError", "no")]), None, is("False", "TriggerError")),
+        (json!([said("Ready", "Unknown", "PartialTriggerError", "no")]), None, is("False", "PartialTriggerError")),
+        (
+            json!([said("Ready", "True", "r", ""), said("Paused", "True", "ScaledObjectPaused", "is paused")]),
+            None,
+            is("False", "ScaledObjectPaused"),
+        ),
+    ] {
+        assert_eq!(says(&with(&conditions, of_hpa), "AutoscalingReady"), expected, "{conditions} {of_hpa:?}");
+    }
+}
+
+#[test]
+fn autoscaling_says_what_it_waits_for_and_what_cannot_be() {
+    let status = Case::with(|case| {
+        case.alerter = json!({"maxReplicas": 9});
+        case.waiting.insert("core-alerter".into(), "until ScaledObject core-alerter is gone".into());
+    });
+    assert_eq!(says(&status, "AutoscalingReady"), is("Unknown", "Switching"));
+    let message = &condition(&status, "AutoscalingReady").message;
+    assert_eq!(message, "alerter: External waits until ScaledObject core-alerter is gone");
+    let status = Case::with(|case| case.alerter = json!({"mode": "Keda", "maxReplicas": 9}));
+    assert_eq!(says(&status, "AutoscalingReady"), is("False", "KedaNotServed"));
+    let message = &condition(&status, "AutoscalingReady").message;
+    assert!(message.starts_with("alerter: Keda is not possible: KEDA is not installed"), "{message}");
+    let status = Case::with(|case| case.alerter = json!({"mode": "None", "maxReplicas": 9}));
+    assert_eq!(says(&status, "AutoscalingReady"), is("True", "None"));
+    // An autoscaler whose Deployment waits for the schema has nothing to scale.
+    let hpa = ChildKind::HorizontalPodAutoscaler;
+    let status = Case::with(|case| {
+        case.alerter = json!({"maxReplicas": 9});
+        case.present.remove(&(ChildKind::Deployment, "core-alerter".to_owned()));
+        let conditions = json!([said("AbleToScale", "False", "FailedGetScale", "not found")]);
+        case.present.extend([scaler(hpa, "core-alerter", &conditions)]);
+    });
+    assert_eq!(says(&status, "AutoscalingReady"), is("Unknown", "Pending"));
 }

@@ -1,11 +1,9 @@
 //! Roles, schema and autoscalers, as far as a status speaks of them.
 
-use k8s_openapi::{
-    api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
+use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Time};
 use mutt_crds::pipeline::ComponentStatus;
 
+use super::autoscaling::{Autoscaler, autoscalers};
 use crate::pipeline::{apply::Present, fetch::is_complete, kinds::ChildKind, resolve::Component};
 
 /// One role.
@@ -13,6 +11,8 @@ use crate::pipeline::{apply::Present, fetch::is_complete, kinds::ChildKind, reso
 pub struct Role {
     /// Name of its Deployment.
     pub deployment: String,
+    /// Whether that is there.
+    pub exists: bool,
     /// As the status shows it.
     pub status: ComponentStatus,
     /// All wanted pods are of the current form and available, and no others are left.
@@ -25,17 +25,6 @@ pub struct Role {
     pub unavailable_since: Option<Time>,
     /// Its rollout has taken longer than it may.
     pub overdue: bool,
-}
-
-/// One autoscaler.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Autoscaler {
-    /// Its name.
-    pub name: String,
-    /// Whether it works; none = it has not said yet.
-    pub works: Option<bool>,
-    /// Reason and message of what keeps it from working.
-    pub trouble: Option<(String, String)>,
 }
 
 /// What of the children a status looks at.
@@ -59,13 +48,10 @@ impl Workloads {
             role(*component, *least, name, deployment.as_ref(), held_back)
         });
         let jobs = present.iter().filter(|((kind, _), job)| *kind == ChildKind::Job && !is_complete(job));
-        let scalers = present.iter().filter(|((kind, _), _)| *kind == ChildKind::HorizontalPodAutoscaler);
         Self {
             roles: roles.collect(),
             migration: jobs.map(|((_, name), _)| name.clone()).next(),
-            autoscalers: scalers
-                .filter_map(|((_, name), object)| Some(autoscaler(name, (**object).clone().try_parse().ok()?)))
-                .collect(),
+            autoscalers: autoscalers(present),
         }
     }
 }
@@ -91,17 +77,14 @@ fn role(component: Component, least: i32, name: String, deployment: Option<&Depl
     }
     let status = ComponentStatus { name: component.word().to_owned(), desired, ready, updated };
     let settled = settled && !held_back;
-    Role { deployment: name, status, settled, held_back, rolled_out, unavailable_since, overdue }
-}
-
-fn autoscaler(name: &str, object: HorizontalPodAutoscaler) -> Autoscaler {
-    let conditions = object.status.and_then(|status| status.conditions).unwrap_or_default();
-    let trouble = ["AbleToScale", "ScalingActive"].into_iter().find_map(|type_| {
-        let condition = conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "False")?;
-        Some((condition.reason.clone().unwrap_or_default(), condition.message.clone().unwrap_or_default()))
-    });
-    let active = conditions.iter().any(|condition| condition.type_ == "ScalingActive" && condition.status == "True");
-    // An autoscaler of a role that has no pods by its owner's wish is switched off, which is no trouble.
-    let works = if trouble.is_some() { Some(false) } else { active.then_some(true) };
-    Autoscaler { name: name.to_owned(), works, trouble }
+    Role {
+        deployment: name,
+        exists: deployment.is_some(),
+        status,
+        settled,
+        held_back,
+        rolled_out,
+        unavailable_since,
+        overdue,
+    }
 }

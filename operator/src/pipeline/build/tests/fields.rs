@@ -20,7 +20,7 @@ fn variable<'a>(container: &'a Value, name: &str) -> Option<&'a Value> {
 
 #[test]
 fn every_child_has_owner_and_labels_and_a_name_that_begins_with_the_pipelines() {
-    for name in ["minimal", "full", "openshift", "autoscaled"] {
+    for name in ["minimal", "full", "openshift", "autoscaled", "keda"] {
         let pipeline = case(name);
         for object in objects(&build(&resolved(&pipeline, true))) {
             let meta = &object["metadata"];
@@ -164,9 +164,52 @@ fn few_connections_mean_few_lanes() {
 
 #[test]
 fn an_autoscaled_role_leaves_its_number_alone() {
-    let pipeline = case("autoscaled");
-    assert!(object(&pipeline, "Deployment", "elastic-alerter")["spec"].get("replicas").is_none());
+    for (name, deployment) in
+        [("autoscaled", "elastic-alerter"), ("keda", "event-driven-alerter"), ("keda", "event-driven-webui")]
+    {
+        assert!(object(&case(name), "Deployment", deployment)["spec"].get("replicas").is_none(), "{deployment}");
+    }
     assert_eq!(object(&case("minimal"), "Deployment", "core-alerter")["spec"]["replicas"], 2);
+    let left = build(&resolved(&case("keda"), true)).left;
+    assert_eq!(left.keys().collect::<Vec<_>>(), ["event-driven-webui"], "the others have an autoscaler");
+}
+
+#[test]
+fn no_deployment_has_two_autoscalers() {
+    for name in ["autoscaled", "keda"] {
+        let children = objects(&build(&resolved(&case(name), true)));
+        let mut targets: Vec<_> = children
+            .iter()
+            .filter(|object| ["HorizontalPodAutoscaler", "ScaledObject"].contains(&object["kind"].as_str().unwrap()))
+            .map(|scaler| scaler["spec"]["scaleTargetRef"]["name"].as_str().unwrap())
+            .collect();
+        let all = targets.len();
+        targets.dedup();
+        assert!(all >= 3 && targets.len() == all, "{name}: {targets:?}");
+    }
+}
+
+#[test]
+fn keda_is_told_of_zero_only_where_zero_is_wanted() {
+    let scaler = |role: &str| object(&case("keda"), "ScaledObject", &format!("event-driven-{role}"))["spec"].clone();
+    let alerter = scaler("alerter");
+    assert_eq!((&alerter["pollingInterval"], &alerter["cooldownPeriod"]), (&json!(10), &json!(300)));
+    let forwarder = scaler("forwarder");
+    assert!(forwarder.get("pollingInterval").is_none() && forwarder.get("cooldownPeriod").is_none());
+    let url = "http://mutt-operator-metrics.mutt-system.svc:8080/scaling/netops/event-driven";
+    assert_eq!(
+        forwarder["triggers"],
+        json!([{
+            "type": "metrics-api", "metricType": "AverageValue",
+            "metadata": {"url": url, "valueLocation": "alert.depth", "targetValue": "1000"},
+        }])
+    );
+    let types = |spec: &Value| {
+        let triggers = spec["triggers"].as_array().unwrap().iter();
+        triggers.map(|trigger| trigger["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(types(&alerter), ["metrics-api", "metrics-api", "cpu"]);
+    assert_eq!(types(&scaler("ingestor")), ["cpu"]);
 }
 
 #[test]

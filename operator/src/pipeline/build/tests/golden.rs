@@ -5,13 +5,14 @@ use std::fmt::Write;
 use super::{FOLDER, build, case, objects, resolved};
 
 /// Folder, whether the schema's Job has completed.
-const CASES: [(&str, bool); 7] = [
+const CASES: [(&str, bool); 8] = [
     ("minimal", true),
     ("no-webui", true),
     ("migration-pending", false),
     ("full", true),
     ("tls", true),
     ("autoscaled", true),
+    ("keda", true),
     ("openshift", true),
 ];
 

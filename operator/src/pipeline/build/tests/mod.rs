@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{Children, Prepared, build, for_each_child_kind};
 use crate::{
+    external_metrics::Standing,
     pipeline::resolve::{Fetched, Resolved, resolve, secrets_of},
     runtime::discovery::Served,
 };
@@ -38,7 +39,10 @@ fn resolved(pipeline: &Value, migrated: bool) -> Resolved {
         .collect();
     let mut fetched = Fetched {
         secrets: secrets_of(&pipeline.spec).into_iter().map(|name| (name, keys.clone())).collect(),
-        served: Served { route: true, service_monitor: true, prometheus_rule: true, keda: false },
+        served: Served { route: true, service_monitor: true, prometheus_rule: true, keda: true },
+        external_metrics: Standing::Free,
+        operator_url: Some("http://mutt-operator-metrics.mutt-system.svc:8080".to_owned()),
+        scale_to_zero: true,
         worker_image: "mutt-worker:3.0.0".to_owned(),
         ..Fetched::default()
     };
@@ -55,7 +59,7 @@ fn objects(children: &Children<Prepared>) -> Vec<Value> {
     let mut objects = Vec::new();
     macro_rules! collect {
         ($($field:ident: $kind:ident, $served:expr;)*) => {
-            let Children { $($field,)* held_back: _, state: _ } = children;
+            let Children { $($field,)* held_back: _, left: _, state: _ } = children;
             $(objects.extend($field.iter().map(|child| serde_json::to_value(child).expect("JSON")));)*
         };
     }
