@@ -11,6 +11,8 @@ use crate::cases;
 use crate::helm::{Helm, chart_path, text};
 use crate::kubectl::Kubectl;
 
+const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";
+
 /// Each Helm alone, and Helm 4 on a release of Helm 3's; every pass finds the definitions that the one before has left.
 #[tokio::test(flavor = "multi_thread")]
 async fn charts_install_upgrade_and_uninstall() {
@@ -76,13 +78,33 @@ impl Site<'_> {
         assert!(self.kubectl.get("netops", "alertrule/link-down-trap").is_some());
     }
 
+    /// The APIService as the operator makes it: owned by a ClusterRole of the chart. Nobody serves it here, as after an uninstall.
+    fn claim_external_metrics(&self) {
+        let role = self.kubectl.get("default", "clusterrole/mutt-operator-external-metrics").unwrap();
+        let service = json!({
+            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+            "metadata": {"name": API_SERVICE, "ownerReferences": [{
+                "apiVersion": role["apiVersion"], "kind": role["kind"],
+                "name": role["metadata"]["name"], "uid": role["metadata"]["uid"],
+            }]},
+            "spec": {
+                "group": "external.metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100,
+                "service": {"namespace": "mutt-system", "name": "mutt-operator-external-metrics"},
+            },
+        });
+        self.kubectl.run(&["apply", "--server-side", "--filename", "-"], &service.to_string());
+    }
+
     /// Without operator and definitions' release the objects stay, and nothing keeps their namespace from going.
     async fn uninstall(&self) {
+        self.claim_external_metrics();
         self.helm(&["uninstall", "mutt-operator", "--namespace", "mutt-system"]);
         self.helm(&["uninstall", "mutt-crds", "--namespace", "mutt-system"]);
         assert!(self.kubectl.get("netops", "muttpipeline/core").is_some(), "{}", self.helm.name);
         assert!(self.kubectl.get("netops", "alertrule/link-down-trap").is_some(), "{}", self.helm.name);
         assert!(self.kubectl.get("mutt-system", "deployment/mutt-operator").is_none(), "{}", self.helm.name);
+        let claimed = format!("apiservice/{API_SERVICE}");
+        eventually("the APIService is gone", async || self.kubectl.get("default", &claimed).is_none()).await;
         self.kubectl.run(&["delete", "namespace", "netops", "mutt-system", "--wait=false"], "");
         eventually("both namespaces are gone", async || {
             ["netops", "mutt-system"]
