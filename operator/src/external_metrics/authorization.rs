@@ -1,6 +1,6 @@
 //! Whether who asks may: the API server is asked by a SubjectAccessReview, and believed for some seconds.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
@@ -9,6 +9,7 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
+use tokio::sync::Semaphore;
 
 use super::{
     authentication::Caller,
@@ -17,16 +18,23 @@ use super::{
     verdicts::Verdicts,
 };
 
+/// Questions to the API server at the same time.
+const REVIEWS_MAX: usize = 8;
+/// Who may not waits so long, and with them one place of the above: every pod has a token, and could ask about namespaces
+/// that there are not for ever. Others wait behind them for a moment, but are answered.
+const FORBIDDEN_PAUSE: Duration = Duration::from_millis(100);
+
 /// Finds out who may.
 pub(super) struct Authorization {
     client: Client,
     /// `Err` = no, with the API server's reason.
     known: Verdicts<Result<(), String>>,
+    reviews: Semaphore,
 }
 
 impl Authorization {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, known: Verdicts::new() }
+        Self { client, known: Verdicts::new(), reviews: Semaphore::new(REVIEWS_MAX) }
     }
 
     /// `Err` unless the API server says that the caller may.
@@ -49,6 +57,10 @@ impl Authorization {
         };
         let bytes = serde_json::to_vec(&spec).map_err(|error| Kind::Unavailable.with(error.to_string()))?;
         let key = Verdicts::<Result<(), String>>::question(&bytes);
+        if let Some(known) = self.known.get(&key, Instant::now()) {
+            return known.map_err(denied);
+        }
+        let _turn = self.reviews.acquire().await;
         let asked = Instant::now();
         if let Some(known) = self.known.get(&key, asked) {
             return known.map_err(denied);
@@ -63,6 +75,9 @@ impl Authorization {
         let verdict =
             if status.allowed && status.denied != Some(true) { Ok(()) } else { Err(status.reason.unwrap_or_default()) };
         self.known.put(key, asked, verdict.clone());
+        if verdict.is_err() {
+            tokio::time::sleep(FORBIDDEN_PAUSE).await;
+        }
         verdict.map_err(denied)
     }
 }

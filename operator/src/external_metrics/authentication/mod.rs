@@ -4,7 +4,11 @@
 mod request_header;
 mod watch;
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::http::{HeaderMap, header};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
@@ -21,8 +25,12 @@ use super::{
     verdicts::Verdicts,
 };
 
-/// Tokens that are looked up at the same time: whoever shows made-up ones must not burden the API server.
+/// Tokens that are looked up at the same time.
 const REVIEWS_MAX: usize = 8;
+/// Who shows a token that is none waits so long, and with them one place of the above: made-up tokens, of which anybody has
+/// as many as they like, become twenty requests a second at most. More would use up the share of the API server that the
+/// operator needs for its own work.
+const UNKNOWN_TOKEN_PAUSE: Duration = Duration::from_millis(400);
 /// The group of everybody who is known; `system:discovery` is granted to it.
 const AUTHENTICATED: &str = "system:authenticated";
 /// Members are those whom the API server itself does not know.
@@ -134,6 +142,9 @@ impl Authentication {
         let user = status.user.filter(|_| status.authenticated == Some(true)).map(Caller::from);
         let caller = user.filter(|caller| !caller.user.is_empty());
         self.tokens.put(question, asked, caller.clone());
+        if caller.is_none() {
+            tokio::time::sleep(UNKNOWN_TOKEN_PAUSE).await;
+        }
         Ok(caller)
     }
 }
