@@ -4,6 +4,7 @@
 mod binary;
 mod health;
 mod pipeline;
+mod prometheus;
 mod role;
 mod sender;
 
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 pub use binary::{mutt, output_of, repository};
 pub use health::argo_cd_health;
 pub use pipeline::Pipeline;
+pub use prometheus::Prometheus;
 pub use role::{Role, RoleProcess};
 pub use sender::{Answer, Sender, event};
 

@@ -10,5 +10,6 @@ mod ledger;
 mod load;
 mod rules;
 mod settings;
+mod status;
 mod tls;
 mod webhook;

@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use crate::{
     relay::{self, RelaySettings},
-    settings::{AlerterSettings, ForwarderSettings, IngestorSettings, Role, WebUiSettings},
+    settings::{AlerterSettings, ForwarderSettings, IngestorSettings, Origin, Role, WebUiSettings},
     worker::Fatal,
 };
 
@@ -139,7 +139,14 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<(), Fatal> {
             })
         }
         Command::Dlq(args) => start::tool(flags::vars(matches)?, |tool| crate::dlq::run(args, tool)),
-        Command::Status(args) => start::tool(flags::vars(matches)?, |tool| crate::status::run(args, tool)),
+        Command::Status(args) => {
+            let mut vars = flags::vars(matches)?;
+            // The level of the pod that it runs in would write into the screen; what matters is on it.
+            if vars.origin("LOG_LEVEL") != Some(Origin::Flag) {
+                vars.set("LOG_LEVEL", "error", Origin::Flag);
+            }
+            start::tool(vars, |tool| crate::status::run(args, tool))
+        }
         Command::Db(args) => start::tool(flags::vars(matches)?, |tool| crate::db::run(args, tool)),
         Command::Rules(args) => start::tool(flags::vars(matches)?, |tool| crate::rules::run(args, tool)),
         Command::Dev(args) => start::tool(flags::vars(matches)?, |tool| crate::dev::run(args, tool)),

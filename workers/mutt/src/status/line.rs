@@ -8,14 +8,17 @@ pub(super) fn line(report: &Report) -> String {
     let mut parts = vec![report.timestamp.clone()];
     for queue in &report.queues {
         parts.push(format!(
-            "{}: {} waiting, {} processing, oldest {:.1} s, {} in/s, {} out/s, drained in {}",
+            "{}: {} waiting, {} processing, oldest {:.1} s, {} in/s, {} out/s, {}",
             queue.queue,
             queue.waiting,
             queue.processing,
             queue.oldest_waiting_seconds.unwrap_or_default(),
             queue.in_per_second,
             queue.out_per_second,
-            drained_in(queue),
+            match queue.seconds_to_drain {
+                Some(0.0) => "empty".to_owned(),
+                _ => format!("drained in {}", drained_in(queue)),
+            },
         ));
     }
     let dead: i64 = report.dead_letters.values().sum();

@@ -1,7 +1,7 @@
 //! What of a report needs a person, each with what to do. Pure.
 
 use super::report::{Queue, Report, Webhook};
-use super::text::{count, span};
+use super::text::{several, span};
 use crate::slo::State;
 
 /// The alerts' own bound: what waits longer misses the objective of delivery.
@@ -31,7 +31,7 @@ pub(super) fn of(report: &Report) -> Vec<String> {
     webhook(&report.webhook, report.refused, &mut problems);
     rules(report, &mut problems);
     for (queue, letters) in report.dead_letters.iter().filter(|(_, letters)| **letters > 0) {
-        let letters = count(*letters);
+        let letters = several(*letters, "letter");
         problems.push(format!("dead letter queue {queue} holds {letters}: `mutt dlq list {queue}` says why"));
     }
     for slo in report.slos.iter().filter(|slo| matches!(slo.status, State::AtRisk | State::Breached)) {
@@ -46,8 +46,7 @@ pub(super) fn of(report: &Report) -> Vec<String> {
 }
 
 fn held(queue: &Queue) -> String {
-    let what = if queue.queue == "ingest" { "events" } else { "alerts" };
-    format!("{} {what}", count(queue.waiting + queue.processing))
+    several(queue.waiting + queue.processing, if queue.queue == "ingest" { "event" } else { "alert" })
 }
 
 fn late(queue: &Queue, age: f64, webhook: &Webhook) -> String {
@@ -66,17 +65,17 @@ fn late(queue: &Queue, age: f64, webhook: &Webhook) -> String {
 fn webhook(webhook: &Webhook, refused: i64, problems: &mut Vec<String>) {
     if let Some(seconds) = webhook.open_seconds {
         problems.push(format!(
-            "the circuit breaker is {} since {} ({} failures in a row): the webhook does not take alerts; they wait",
+            "the circuit breaker is {} since {} ({} in a row): the webhook does not take alerts; they wait",
             webhook.breaker.replace('_', "-"),
             span(seconds),
-            webhook.failures
+            several(webhook.failures as i64, "failure")
         ));
     }
     if webhook.paused {
         problems.push(format!(
-            "the webhook refuses the key or the URL (401, 403, 404): check MOOG_API_KEY and MOOG_WEBHOOK_URL; {} alerts \
+            "the webhook refuses the key or the URL (401, 403, 404): check MOOG_API_KEY and MOOG_WEBHOOK_URL; {} \
              kept, nothing is dropped",
-            count(refused)
+            several(refused, "alert")
         ));
     }
 }

@@ -12,6 +12,10 @@ const REVISION_DIGITS: usize = 12;
 pub(super) fn screen(report: &Report) -> String {
     let mut text = String::new();
     let verdict = match report.problems.len() {
+        // As a pipeline that is scaled to zero should be.
+        0 if report.workers.alerters + report.workers.forwarders == 0 => {
+            "nothing waits, and no worker is alive".to_owned()
+        }
         0 => "all is well".to_owned(),
         1 => "1 thing needs a person".to_owned(),
         more => format!("{more} things need a person"),
@@ -101,7 +105,8 @@ fn webhook(text: &mut String, report: &Report) {
             count(report.refused)
         ),
     );
-    line(text, format_args!("workers: {} alerters, {} forwarders", report.workers.alerters, report.workers.forwarders));
+    let (alerters, forwarders) = (report.workers.alerters as i64, report.workers.forwarders as i64);
+    line(text, format_args!("workers: {}, {}", several(alerters, "alerter"), several(forwarders, "forwarder")));
 }
 
 fn rules(text: &mut String, report: &Report) {
@@ -110,7 +115,11 @@ fn rules(text: &mut String, report: &Report) {
     let current = rules.alerters.iter().filter(|one| one.revision.as_ref() == Some(revision)).count();
     line(
         text,
-        format_args!("rules:   revision {} in use by {current} of {} alerters", short(revision), rules.alerters.len()),
+        format_args!(
+            "rules:   revision {} in use by {current} of {}",
+            short(revision),
+            several(rules.alerters.len() as i64, "alerter")
+        ),
     );
     for alerter in &rules.alerters {
         let has = alerter.revision.as_deref().map_or("none yet", short);
@@ -154,6 +163,11 @@ fn slos(text: &mut String, slos: &[Slo]) {
             ),
         );
     }
+}
+
+/// `1 event`, `2 events`.
+pub(super) fn several(number: i64, what: &str) -> String {
+    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 fn short(revision: &str) -> &str {
