@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
 use mutt_crds::pipeline::{AuditScope, IngestAck, SignatureMode};
 use mutt_secrets::SecretName;
 
-use super::files::Files;
+use super::{files::Files, prometheus::selector};
 use crate::pipeline::resolve::{Alerter, Component, Ingestor, Resolved, WebUi};
 
 /// Batches in flight of an alerter, if not set; each has a connection to PostgreSQL, and one more is needed beside them.
@@ -67,6 +67,9 @@ pub(super) fn of_role(pipeline: &Resolved, component: Component) -> Files {
         files.server(&tls.secret);
     }
     redis(pipeline, &mut files);
+    if component != Component::Database {
+        objectives(pipeline, &mut files);
+    }
     match component {
         Component::Ingestor => ingestor(&pipeline.ingestor, &mut files),
         Component::Alerter => alerter(pipeline, &pipeline.alerter, &mut files),
@@ -108,6 +111,14 @@ fn redis(pipeline: &Resolved, files: &mut Files) {
     }
     if let Some(tls) = &redis.tls {
         files.authority("redis", "REDIS_CA_CERT_PATH", &tls.ca_secret);
+    }
+}
+
+/// Where the objectives are recorded, in every role: `mutt status` shows them in whichever pod it is called.
+fn objectives(pipeline: &Resolved, files: &mut Files) {
+    if let Some(url) = pipeline.web_ui.as_ref().and_then(|web_ui| web_ui.prometheus_url.as_ref()) {
+        files.setting("PROMETHEUS_URL", url);
+        files.setting("SLO_SELECTOR", selector(pipeline));
     }
 }
 
@@ -188,5 +199,4 @@ fn webui(pipeline: &Resolved, web_ui: &WebUi, files: &mut Files) {
     let names = [SecretName::WebUiApiKey, SecretName::WebUiApiKeyNext];
     files.secret("webui", &web_ui.api_key_secret, &names);
     files.setting("RULES_SOURCE", "redis");
-    files.setting_if("PROMETHEUS_URL", web_ui.prometheus_url.as_ref());
 }

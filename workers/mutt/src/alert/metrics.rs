@@ -12,7 +12,7 @@ use super::lane::Job;
 use super::reason::Reason;
 use crate::audit::{Outbox, timestamp};
 use crate::rulesource::{Active, KeeperEvents, RuleSourceError};
-use crate::telemetry::{ACCEPTED_TO_BUCKETS_S, QueueGauges};
+use crate::telemetry::{ACCEPTED_TO_BUCKETS_S, BatchHistogram, QueueGauges};
 
 /// All metrics of one alerter; clones share them.
 #[derive(Clone)]
@@ -20,7 +20,7 @@ pub(crate) struct Metrics {
     processed: IntCounterVec,
     alerts: IntCounter,
     meta_alerts: IntCounter,
-    processing: Histogram,
+    processing: BatchHistogram,
     /// Alert queue, dead letters, events in flight, as `mutt_alerter_*_depth`.
     pub queue_depth: IntGauge,
     /// See [`Metrics::queue_depth`].
@@ -29,7 +29,7 @@ pub(crate) struct Metrics {
     pub processing_list_depth: IntGauge,
     /// Both queues, dead letters, the balance.
     pub queues: QueueGauges,
-    accepted_to_audited: Histogram,
+    accepted_to_audited: BatchHistogram,
     rules_lag: Gauge,
     /// Since when another revision is current than the one in use.
     behind_since: Arc<Mutex<Option<Instant>>>,
@@ -82,20 +82,20 @@ impl Metrics {
             processed,
             alerts: new.counter("mutt_alerter_alerts_forwarded_total", "Alerts put into the alert queue")?,
             meta_alerts: new.counter("mutt_alerter_unhandled_meta_alerts_total", "Meta-alerts about unhandled messages")?,
-            processing: new.histogram(
+            processing: new.add(BatchHistogram::new(
                 "mutt_alerter_processing_latency_seconds",
                 "From the take of an event to the finish of its batch",
-                seconds.clone(),
-            )?,
+                &seconds,
+            ))?,
             queue_depth: new.gauge("mutt_alerter_queue_depth", "Alerts waiting in the alert queue")?,
             dlq_depth: new.gauge("mutt_alerter_dlq_depth", "Events in the alerter's dead letter queue")?,
             processing_list_depth: new.gauge("mutt_alerter_processing_list_depth", "Events in flight in all alerters")?,
             queues: QueueGauges::register(registry)?,
-            accepted_to_audited: new.histogram(
+            accepted_to_audited: new.add(BatchHistogram::new(
                 "mutt_accepted_to_audited_seconds",
                 "From an event's acceptance to the finish of its batch, audited and its alert queued; replays are not counted",
-                ACCEPTED_TO_BUCKETS_S.to_vec(),
-            )?,
+                &ACCEPTED_TO_BUCKETS_S,
+            ))?,
             rules_lag: new.add(Gauge::new(
                 "mutt_alerter_rules_lag_seconds",
                 "0 while the current revision of the rules is in use, else seconds since this worker saw that it is not",
@@ -158,19 +158,11 @@ impl Metrics {
         }
         self.alerts.inc_by(outbox.alerts.len() as u64 + meta_alerts);
         self.meta_alerts.inc_by(meta_alerts);
-        let took = job.taken.elapsed().as_secs_f64();
-        let local = self.processing.local();
-        for _ in 0..job.batch.elements.len() {
-            local.observe(took);
-        }
-        local.flush();
+        self.processing.observe_same(job.taken.elapsed().as_secs_f64(), job.batch.elements.len() as u64);
         let now = timestamp::now();
-        let local = self.accepted_to_audited.local();
-        for accepted in accepted {
-            // The ingestor's clock may be ahead.
-            local.observe((now - accepted).max(0) as f64 / 1e6);
-        }
-        local.flush();
+        // The ingestor's clock may be ahead.
+        let ages = accepted.iter().map(|accepted| (now - accepted).max(0) as f64 / 1e6);
+        self.accepted_to_audited.observe_all(ages);
     }
 
     /// Sets what grows by the clock alone.

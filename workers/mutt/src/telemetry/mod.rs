@@ -1,8 +1,10 @@
 //! Logs and metrics.
 
+mod histogram;
 mod logs;
 mod queues;
 
+pub(crate) use histogram::BatchHistogram;
 pub(crate) use logs::init;
 pub(crate) use queues::QueueGauges;
 

@@ -34,10 +34,14 @@ pub(super) fn prometheus_rule(pipeline: &Resolved) -> Option<PrometheusRule> {
     Some(rule)
 }
 
-/// The rules about one pipeline. Names of namespaces and pipelines need no escaping, neither in PromQL nor in YAML.
+/// What picks out the series of one pipeline. Names of namespaces and pipelines need no escaping, neither in PromQL nor in YAML.
+pub(super) fn selector(pipeline: &Resolved) -> String {
+    format!(r#"namespace="{}",{SERIES_LABEL}="{}""#, pipeline.namespace, pipeline.name)
+}
+
+/// The rules about one pipeline.
 fn config(pipeline: &Resolved) -> Result<PrometheusRuleConfig, serde_saphyr::Error> {
-    let this = format!(r#"namespace="{}",{SERIES_LABEL}="{}""#, pipeline.namespace, pipeline.name);
-    serde_saphyr::from_str(&SOURCE.replace(EVERY_PIPELINE, &this).replace("RUNBOOKS", RUNBOOKS))
+    serde_saphyr::from_str(&SOURCE.replace(EVERY_PIPELINE, &selector(pipeline)).replace("RUNBOOKS", RUNBOOKS))
 }
 
 /// A role that a pipeline does not have, or that may be scaled to zero, is not missed.
