@@ -118,5 +118,4 @@ async fn everything_that_is_asked_for_is_exported_and_every_rule_is_evaluated() 
         empty
     })
     .await;
-    assert!(!prometheus.log().contains("err="), "{}", prometheus.log());
 }

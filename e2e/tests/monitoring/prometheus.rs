@@ -61,7 +61,7 @@ impl Prometheus {
     }
 
     /// What it said.
-    pub(crate) fn log(&self) -> String {
+    fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 }
