@@ -59,10 +59,10 @@ impl Prometheus {
     }
 
     fn config(roles: &[&RoleProcess]) -> String {
-        let rules = repository().join("manifests/prometheus/mutt.rules.yaml");
+        let file = repository().join("manifests/prometheus/mutt.rules.yaml");
         let mut text = format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{}]\nscrape_configs:\n",
-            rules.display()
+            file.display()
         );
         for role in roles {
             let labels = "{namespace: e2e, pipeline: core}";

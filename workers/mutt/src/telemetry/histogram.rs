@@ -116,11 +116,15 @@ mod tests {
             let theirs = prometheus::Histogram::with_opts(HistogramOpts::new("a", "b").buckets(BOUNDS.to_vec())).unwrap();
             for batch in batches {
                 let values: Vec<f64> = batch.iter().map(|quarters| f64::from(*quarters) / 4.0).collect();
-                values.iter().for_each(|value| theirs.observe(*value));
+                for value in &values {
+                    theirs.observe(*value);
+                }
                 ours.observe_all(values.into_iter());
             }
             ours.observe_same(60.0, 3);
-            (0..3).for_each(|_| theirs.observe(60.0));
+            for _ in 0..3 {
+                theirs.observe(60.0);
+            }
             prop_assert_eq!(exposed(ours), exposed(theirs));
         }
     }
