@@ -52,7 +52,7 @@ pub(super) fn ready(args: &DevArgs, plan: &Plan, services: &Services) {
         ));
         say(EXAMPLE);
     }
-    say("");
+    say(format_args!("\nSee how it goes:\n  REDIS_URL='{}' mutt status --watch\n", services.redis_url));
 }
 
 /// Shows the first alerts that reach the stand-in webhook.

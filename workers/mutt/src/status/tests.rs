@@ -207,7 +207,7 @@ fn objectives_are_shown_and_those_in_danger_are_trouble() {
     assert!(screen.lines().last().unwrap().ends_with("-  no events"), "{screen}");
     let unknown = vec![slo("one", State::Unknown, None, "away"), slo("two", State::Unknown, None, "away")];
     let none = report(&before, &now, unknown, "r");
-    assert!(none.problems.is_empty() && text::screen(&none).ends_with("objectives: unknown: away\n"));
+    assert!(none.problems.is_empty() && text::screen(&none).ends_with("objectives: unknown. away\n"));
     let json = serde_json::to_value(&none).unwrap();
     assert_eq!(
         (json["slos"][0]["status"].as_str(), json["queues"][1]["queue"].as_str()),

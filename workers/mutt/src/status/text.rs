@@ -136,7 +136,7 @@ fn slos(text: &mut String, slos: &[Slo]) {
     if let Some(first) = slos.first()
         && slos.iter().all(|slo| slo.actual_value.is_none() && slo.message == first.message)
     {
-        return line(text, format_args!("objectives: unknown: {}", printable(&first.message)));
+        return line(text, format_args!("objectives: unknown. {}", printable(&first.message)));
     }
     line(
         text,
