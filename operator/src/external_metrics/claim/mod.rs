@@ -120,7 +120,8 @@ impl<'a> Claim<'a> {
             tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(object)) => found = Some(object),
-                    Some(Err(error)) => self.unseen(&error),
+                    // What was seen while it was allowed is not acted on any more.
+                    Some(Err(error)) => if self.unseen(&error) { found = None },
                     // It does not end.
                     None => std::future::pending().await,
                 },
@@ -137,18 +138,20 @@ impl<'a> Claim<'a> {
         }
     }
 
-    /// The APIService cannot be watched.
-    fn unseen(&mut self, error: &watcher::Error) {
+    /// The APIService cannot be watched; whether that is for want of a right.
+    fn unseen(&mut self, error: &watcher::Error) -> bool {
         let (watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause)) = error else {
             tracing::debug!(%error, "the watch of the APIService breaks");
-            return;
+            return false;
         };
         let why = format!("the APIService {NAME} cannot be read: {}", in_words(cause));
-        if matches!(cause, kube::Error::Api(status) if status.is_forbidden()) {
+        let forbidden = matches!(cause, kube::Error::Api(status) if status.is_forbidden());
+        if forbidden {
             self.context.metrics.external_metrics_serving.set(0);
             self.context.external_metrics.set_standing(Standing::Off(why.clone()));
         }
         self.say(why);
+        forbidden
     }
 
     async fn look(&mut self, found: Option<&APIService>, trust: &Trust, wanted: bool) {
@@ -162,11 +165,15 @@ impl<'a> Claim<'a> {
         let since = if useful { None } else { self.useless_since.or_else(|| Some(Instant::now())) };
         self.useless_since = since;
         self.reach.look(ours, self.context.args.external_metrics.port, Instant::now());
-        let owner =
-            owner(&self.context.client, self.context.args.external_metrics.cluster_role.as_deref().unwrap_or_default());
+        let cluster_role = self.context.args.external_metrics.cluster_role.as_deref().unwrap_or_default();
+        let owner = owner(&self.context.client, cluster_role).await;
+        if let (Some(_), Err(why)) = (ours, &owner) {
+            // It stays as it is, and misses the next CA.
+            self.say(format!("the APIService {NAME} is not kept right: it {why}"));
+        }
         let needs = Needs {
             trust,
-            owner: &owner.await,
+            owner: &owner,
             wanted,
             useless: since.is_some_and(|since| since.elapsed() >= self.pace.release_after),
             barred: self.reach.barred(),
