@@ -89,10 +89,14 @@ impl ServedApis {
     }
 }
 
-/// The kinds that an API version serves; none if it is not served at all.
+/// The kinds that an API version serves; none if it is not served at all. One whose definition is being deleted counts no more: what is
+/// left of it can be seen to its end, but nothing can be made.
 pub async fn kinds_of(client: &Client, version: &str) -> Result<Vec<String>, kube::Error> {
     match tokio::time::timeout(ASK_TIMEOUT, client.list_api_group_resources(version)).await {
-        Ok(Ok(list)) => Ok(list.resources.into_iter().map(|resource| resource.kind).collect()),
+        Ok(Ok(list)) => {
+            let made = list.resources.into_iter().filter(|resource| resource.verbs.iter().any(|verb| verb == "create"));
+            Ok(made.map(|resource| resource.kind).collect())
+        }
         Ok(Err(kube::Error::Api(status))) if status.is_not_found() || status.code == 404 => Ok(Vec::new()),
         Ok(Err(error)) => Err(error),
         Err(elapsed) => Err(kube::Error::Service(elapsed.into())),

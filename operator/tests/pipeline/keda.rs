@@ -195,8 +195,11 @@ async fn pods_that_keda_has_put_to_sleep_are_woken_when_it_goes() {
 
     let definitions: Api<CustomResourceDefinition> = Api::all(site.client.clone());
     definitions.delete("scaledobjects.keda.sh", &DeleteParams::default()).await.unwrap();
-    keda_lets_go(&site).await;
+    // As where KEDA itself went first: nobody is left to let the ScaledObject go.
     keda_is_served(&operator, false).await;
+    let message = site.condition("core", "AutoscalingReady", "Unknown", "Switching").await;
+    assert!(message.contains("External waits until ScaledObject") && message.contains(FINALIZER), "{message}");
+    keda_lets_go(&site).await;
     site.exists(HPA, NAME).await;
     site.is_gone(HPA, KEDAS_HPA).await;
     replicas(&api, 1).await;

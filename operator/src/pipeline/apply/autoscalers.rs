@@ -36,8 +36,11 @@ fn scaled_object_of(meta: &ObjectMeta) -> Option<&str> {
     controlling(meta).filter(keda).map(|owner| owner.name.as_str())
 }
 
-fn until_gone(kind: ChildKind, name: &str) -> String {
-    format!("until {kind} {name} is gone")
+/// In words, with what holds it: KEDA's finalizer outlives a KEDA that has gone.
+pub(super) fn until_gone(kind: ChildKind, name: &str, meta: &ObjectMeta) -> String {
+    let held = meta.finalizers.as_ref().filter(|finalizers| !finalizers.is_empty());
+    let held = held.map(|finalizers| format!(" (held by {})", finalizers.join(", "))).unwrap_or_default();
+    format!("until {kind} {name} is gone{held}")
 }
 
 /// Whether the object of an autoscaler's kind scales the Deployment; where the kind is left out, both mean a Deployment.
@@ -68,7 +71,9 @@ impl Applier<'_> {
                     None if owner == child.name => self.delete_stale(scaler, writes).await.map_err(failed)?,
                     None => return Err(ChildError::OtherAutoscaler(in_words())),
                 },
-                None if is_ours(&scaler.metadata, self.owner) => return Ok(Some(until_gone(HPA, &name))),
+                None if is_ours(&scaler.metadata, self.owner) => {
+                    return Ok(Some(until_gone(HPA, &name, &scaler.metadata)));
+                }
                 None => return Err(ChildError::OtherAutoscaler(in_words())),
             }
         }
@@ -98,9 +103,7 @@ impl Applier<'_> {
         if !is_ours(&object.metadata, self.owner) {
             return Err(ChildError::OtherAutoscaler(format!("{kind} {name}")));
         }
-        let finalizers = object.metadata.finalizers.unwrap_or_default().join(", ");
-        let held = if finalizers.is_empty() { String::new() } else { format!(" (held by {finalizers})") };
-        Ok(Some(format!("{}{held}", until_gone(kind, name))))
+        Ok(Some(until_gone(kind, name, &object.metadata)))
     }
 
     async fn delete_stale(&self, scaler: &DynamicObject, writes: &mut usize) -> Result<(), kube::Error> {
@@ -147,7 +150,7 @@ impl Applier<'_> {
                 HPA => scaled_object_of(&object.metadata) == Some(child.name.as_str()),
                 _ => is_ours(&object.metadata, self.owner) && object.metadata.deletion_timestamp.is_some(),
             };
-            (ours && !is_wanted(ChildKind::ScaledObject)).then(|| until_gone(kind, name))
+            (ours && !is_wanted(ChildKind::ScaledObject)).then(|| until_gone(kind, name, &object.metadata))
         })
     }
 

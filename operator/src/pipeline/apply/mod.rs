@@ -159,7 +159,8 @@ impl<'a> Applier<'a> {
         if let Some(meta) = seen {
             self.must_be_ours(meta)?;
             if meta.deletion_timestamp.is_some() {
-                return Ok(Outcome::Ends);
+                let what = child.kind.is_autoscaler().then(|| autoscalers::until_gone(child.kind, &child.name, meta));
+                return Ok(what.map_or(Outcome::Ends, Outcome::Waits));
             }
         }
         match present {
