@@ -269,3 +269,19 @@ fn a_database_pod_takes_no_connection() {
     let open = object(&minimal("networkPolicy: {}"), "NetworkPolicy", "core-ingestor");
     assert!(open["spec"]["ingress"][0].get("from").is_none(), "everyone");
 }
+
+#[test]
+fn a_role_that_there_is_none_of_or_that_may_be_scaled_to_zero_is_not_missed_by_prometheus() {
+    let missed = |mut pipeline: Value| -> Vec<String> {
+        pipeline["spec"]["monitoring"] = json!({"prometheusRule": {}});
+        let name = pipeline["metadata"]["name"].as_str().unwrap().to_owned();
+        let rule = object(&pipeline, "PrometheusRule", &name);
+        let groups = rule["spec"]["groups"].as_array().unwrap();
+        let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
+        let absent = rules.filter(|rule| rule["alert"] == "MuttRoleAbsent");
+        absent.map(|rule| rule["labels"]["role"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(missed(case("minimal")), ["ingestor", "alerter", "forwarder", "webui"]);
+    assert_eq!(missed(case("keda")), ["ingestor", "forwarder", "webui"]);
+    assert_eq!(missed(minimal("{webUi: null, forwarder: {replicas: 0}}")), ["ingestor", "alerter"]);
+}
