@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use k8s_openapi::api::{
-    batch::v1::CronJob,
-    core::v1::{ConfigMap, Namespace, Secret, ServiceAccount},
+use k8s_openapi::{
+    api::{
+        batch::v1::CronJob,
+        core::v1::{ConfigMap, Namespace, Secret, ServiceAccount},
+    },
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{
     Api, Client, Resource,
@@ -30,6 +33,9 @@ const OLDER: &str = "core-older";
 /// A copy of rules that none is left for.
 const COPY: &str = "core-rules-stray";
 
+const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";
+const OFF: &str = "--external-metrics=false";
+
 /// A right: API group, resource, verb.
 type Right = (String, String, String);
 
@@ -41,9 +47,7 @@ fn is_used_unseen((group, resource, verb): &Right, used: &BTreeSet<Right>) -> bo
     let blocks = resource.ends_with("/finalizers") && verb == "update";
     // OpenShift's own server asks for it; here, Routes are any custom resource.
     let openshift = resource == "routes/custom-host";
-    // Until the mode External is here.
-    let soon = resource == "apiservices" && ["create", "patch", "delete"].contains(&verb.as_str());
-    creates || blocks || openshift || soon
+    creates || blocks || openshift
 }
 
 #[tokio::test]
@@ -78,9 +82,17 @@ async fn the_chart_grants_what_the_operator_uses_and_nothing_else() {
         if case == "default" {
             a_certificate(&client).await;
             a_question(&client, port).await;
+            an_api_service(&client).await;
         }
         operator.signal(Signal::TERM);
         operator.ends_with(0).await;
+        if case == "default" {
+            let off = flags.iter().map(|flag| if *flag == "--external-metrics=true" { OFF } else { *flag });
+            let mut operator = Operator::start(&kubeconfig, &off.collect::<Vec<_>>());
+            given_up(&client).await;
+            operator.signal(Signal::TERM);
+            operator.ends_with(0).await;
+        }
         compare(case, &granted(&objects), &log);
     }
 }
@@ -95,6 +107,7 @@ async fn a_whole_life(site: &Site) {
     smallest["webUi"] = Value::Null;
     spec["forwarder"] = json!({"autoscaling": {"mode": "Resource", "maxReplicas": 5}});
     spec["ingestor"]["autoscaling"] = json!({"mode": "Keda", "maxReplicas": 5});
+    spec["alerter"] = json!({"autoscaling": {"mode": "External", "maxReplicas": 5}});
     spec["networkPolicy"] = json!({});
     spec["monitoring"] = json!({"serviceMonitor": {}, "prometheusRule": {}});
     spec["ingress"] = json!({"ingestHost": "ingest.example.com"});
@@ -150,6 +163,22 @@ async fn a_certificate(client: &Client) {
     let broken = json!({"stringData": {"tls.key": "broken"}});
     secrets.patch(name, &PatchParams::default(), &Patch::Merge(broken)).await.unwrap();
     assert_eq!(eventually("it is put right", key).await, before);
+}
+
+/// It was taken while the pipeline wanted it, and is put right when somebody changes it.
+async fn an_api_service(client: &Client) {
+    let services: Api<APIService> = Api::all(client.clone());
+    let priority = async || Some(services.get_opt(API_SERVICE).await.unwrap()?.spec?.group_priority_minimum);
+    let before = eventually("the APIService", priority).await;
+    let change = json!({"spec": {"groupPriorityMinimum": before + 1}});
+    services.patch(API_SERVICE, &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
+    eventually("it is put right", async || priority().await.filter(|now| *now == before)).await;
+}
+
+/// An operator that is told not to serve it gives it up at once.
+async fn given_up(client: &Client) {
+    let services: Api<APIService> = Api::all(client.clone());
+    eventually("no APIService", async || services.get_opt(API_SERVICE).await.unwrap().is_none().then_some(())).await;
 }
 
 /// Somebody with a token asks for a metric, and may not.
