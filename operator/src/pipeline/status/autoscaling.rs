@@ -68,7 +68,7 @@ pub struct Autoscaler {
 pub(super) fn autoscalers(present: &Present) -> Vec<Autoscaler> {
     let scalers = present.iter().filter_map(|((kind, name), object)| match kind {
         ChildKind::HorizontalPodAutoscaler => horizontal(name, (**object).clone(), present),
-        ChildKind::ScaledObject => Some(scaled_object(name, object)),
+        ChildKind::ScaledObject => Some(scaled_object(name, object, present)),
         _ => None,
     });
     scalers.collect()
@@ -103,7 +103,7 @@ fn horizontal(name: &str, object: DynamicObject, present: &Present) -> Option<Au
     Some(Autoscaler { kind: ChildKind::HorizontalPodAutoscaler, name: name.to_owned(), deployment, works, trouble })
 }
 
-fn scaled_object(name: &str, object: &DynamicObject) -> Autoscaler {
+fn scaled_object(name: &str, object: &DynamicObject, present: &Present) -> Autoscaler {
     let conditions = object.data["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let is = |type_: &str, status: &str| {
@@ -111,11 +111,13 @@ fn scaled_object(name: &str, object: &DynamicObject) -> Autoscaler {
     };
     // Before KEDA has looked at it, Ready is Unknown without a reason.
     let partly = || is("Ready", "Unknown").filter(|condition| !text(&condition["reason"]).is_empty());
+    // What its HorizontalPodAutoscaler says itself is not said twice.
+    let seen = present.contains_key(&(ChildKind::HorizontalPodAutoscaler, text(&object.data["status"]["hpaName"])));
     let bad = is("Paused", "True")
         .or_else(|| is("Ready", "False"))
         .or_else(partly)
         .or_else(|| is("Fallback", "True"))
-        .or_else(|| is("HPAActive", "False"));
+        .or_else(|| is("HPAActive", "False").filter(|_| !seen));
     let trouble = bad.map(|condition| (text(&condition["reason"]), steady(&text(&condition["message"]))));
     let works = if trouble.is_some() { Some(false) } else { is("Ready", "True").map(|_| true) };
     let deployment = text(&object.data["spec"]["scaleTargetRef"]["name"]);
@@ -138,7 +140,8 @@ pub(super) fn autoscaling_ready(findings: &Findings<'_>) -> Verdict {
     let troubles = troubles(findings);
     if let Some((reason, _)) = troubles.first() {
         let reason = if reason.is_empty() { "Failing" } else { reason.as_str() };
-        return verdict("False", reason, joined(troubles.iter().map(|(_, message)| message)));
+        let troubles = troubles.iter().map(|(_, message)| message.clone());
+        return verdict("False", reason, joined(troubles.chain(modes(findings))));
     }
     let Some(autoscaling) = findings.autoscaling else {
         let reason = findings.errors.first().map_or_else(|| "NotYetKnown".to_owned(), Error::reason);
@@ -158,20 +161,24 @@ pub(super) fn autoscaling_ready(findings: &Findings<'_>) -> Verdict {
     let silent = autoscaling.choices().filter(|(decided, choice)| !works(findings, decided, choice.mode));
     let silent: Vec<_> = silent.map(|(decided, _)| decided.deployment.as_str()).collect();
     if !silent.is_empty() {
-        return verdict("Unknown", "Pending", format!("not measured yet: {}", joined_by(", ", silent.into_iter())));
+        let silent = format!("not measured yet: {}", joined_by(", ", silent.into_iter()));
+        return verdict("Unknown", "Pending", joined(std::iter::once(silent).chain(modes(findings))));
     }
-    let mut modes: Vec<_> = autoscaling.choices().map(|(_, choice)| choice.mode).collect();
-    modes.dedup();
-    let reason = match modes.as_slice() {
+    let mut chosen: Vec<_> = autoscaling.choices().map(|(_, choice)| choice.mode).collect();
+    chosen.dedup();
+    let reason = match chosen.as_slice() {
         [] => return verdict("True", "None", "no role is scaled by itself"),
         [mode] => format!("{mode:?}"),
         _ => "Mixed".to_owned(),
     };
-    verdict("True", reason, joined(autoscaling.choices().map(|(decided, choice)| in_words(decided, choice))))
+    verdict("True", reason, joined(modes(findings)))
 }
 
-fn in_words(decided: &Decided, choice: &Choice) -> String {
-    format!("{}: {:?} ({})", decided.role, choice.mode, choice.why)
+/// What scales each role, and why.
+fn modes(findings: &Findings<'_>) -> impl Iterator<Item = String> {
+    let choices = findings.autoscaling.into_iter().flat_map(Autoscaling::choices);
+    let decided = choices.filter(|(_, choice)| choice.obstacle.is_none() && choice.mode != Mode::Auto);
+    decided.map(|(decided, choice)| format!("{}: {:?} ({})", decided.role, choice.mode, choice.why))
 }
 
 fn waits(decided: &Decided, autoscaling: &Autoscaling) -> Option<String> {
@@ -195,7 +202,7 @@ fn works(findings: &Findings<'_>, decided: &Decided, mode: Mode) -> bool {
 /// Reasons and messages of what keeps roles from being scaled.
 fn troubles(findings: &Findings<'_>) -> Vec<(String, String)> {
     let mut troubles = Vec::new();
-    for (decided, choice) in findings.autoscaling.iter().flat_map(|autoscaling| autoscaling.choices()) {
+    for (decided, choice) in findings.autoscaling.into_iter().flat_map(Autoscaling::choices) {
         if let Some(obstacle) = &choice.obstacle {
             let message = format!("{}: {:?} is not possible: {}", decided.role, choice.mode, obstacle.message);
             troubles.push((obstacle.reason.to_string(), message));

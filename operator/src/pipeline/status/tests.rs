@@ -331,7 +331,11 @@ fn autoscaling_names_mode_and_reason_and_what_keeps_it_from_working() {
     let failing = with(&[said("ScalingActive", "False", "FailedGetExternalMetric", redis)]);
     assert_eq!(says(&failing, "AutoscalingReady"), is("False", "FailedGetExternalMetric"));
     let message = &condition(&failing, "AutoscalingReady").message;
-    assert!(message.contains("redis:6379 does not answer since … s") && message.contains("core-alerter"), "{message}");
+    assert!(
+        message.contains("core-alerter: unable to fetch metrics: redis:6379 does not answer since … s"),
+        "{message}"
+    );
+    assert!(message.ends_with("; alerter: External (KEDA is not installed)"), "{message}");
     let off = with(&[said("ScalingActive", "False", "ScalingDisabled", "zero pods")]);
     assert_eq!(says(&off, "AutoscalingReady"), is("False", "ScalingDisabled"));
     assert!(condition(&off, "AutoscalingReady").message.contains("kubectl scale"));
