@@ -56,8 +56,10 @@ images: ## Build the images as archives, target/images/{worker,operator}.tar; RE
 
 # A node needs root.
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH" "HOME=$$HOME")
-IN_CLUSTER = $(AS_ROOT) $${CARGO_TARGET_DIR:-target}/debug/mutt-cluster run \
-	--image $${CARGO_TARGET_DIR:-target}/images/worker.tar --image $${CARGO_TARGET_DIR:-target}/images/operator.tar --
+ON_A_NODE = $(AS_ROOT) $${CARGO_TARGET_DIR:-target}/debug/mutt-cluster run \
+	--image $${CARGO_TARGET_DIR:-target}/images/worker.tar --image $${CARGO_TARGET_DIR:-target}/images/operator.tar
+IN_CLUSTER = $(ON_A_NODE) --
+WITH_KEDA = $(ON_A_NODE) --keda -- $(CARGO) test -p mutt-e2e --test cluster --locked --offline -- keda::
 
 .PHONY: e2e
 e2e: REGISTRY = localhost
@@ -66,7 +68,14 @@ e2e: cluster-binaries images ## Tests that drive everything from outside: daemon
 	$(CARGO) test -p mutt-e2e --locked --no-run
 	$(CARGO) test -p mutt-cluster --features node --test run --locked --no-run
 	$(AS_ROOT) $(CARGO) test -p mutt-cluster --features node --test run --locked --offline
-	$(IN_CLUSTER) $(CARGO) test -p mutt-e2e --locked --offline
+	$(IN_CLUSTER) $(CARGO) test -p mutt-e2e --locked --offline -- --skip keda::
+
+.PHONY: keda
+keda: REGISTRY = localhost
+keda: cluster-binaries keda-binaries images ## Tests with the real KEDA on a Kubernetes node; compiles it once, 8 minutes.
+	$(CARGO) build -p mutt-cluster --locked
+	$(CARGO) test -p mutt-e2e --test cluster --locked --no-run
+	$(WITH_KEDA)
 
 .PHONY: cluster
 cluster: REGISTRY = localhost

@@ -1,4 +1,4 @@
-//! `mutt-cluster run` from outside. Needs root, so that `make e2e-cluster` runs it and `make unit` does not.
+//! `mutt-cluster run` from outside. Needs root, so that `make e2e` runs it and `make unit` does not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{

@@ -41,6 +41,22 @@ pub(crate) async fn alone() -> tokio::sync::RwLockWriteGuard<'static, bool> {
     guard
 }
 
+/// Kills the operator's process in the pod of this UID, as a crash would: it cannot say goodbye.
+pub(crate) fn kill_operator(pod_uid: &str) {
+    let of_pod = |process: &std::path::Path| {
+        let read = |file: &str| std::fs::read_to_string(process.join(file)).unwrap_or_default();
+        read("cgroup").contains(pod_uid) && read("comm").trim() == "mutt-operator"
+    };
+    let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    let pids: Vec<i32> = processes
+        .filter(|process| of_pod(process))
+        .filter_map(|process| process.file_name()?.to_str()?.parse().ok())
+        .collect();
+    assert_eq!(pids.len(), 1, "one process of the operator in its pod");
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pids[0]).unwrap(), rustix::process::Signal::KILL)
+        .unwrap();
+}
+
 /// Writes objects, Events and logs of the operator and a namespace to standard error when the test that holds it fails.
 pub(crate) struct DumpOnFailure(pub(crate) &'static str);
 
@@ -53,6 +69,8 @@ impl Drop for DumpOnFailure {
             for arguments in [
                 &["get", "all,muttpipelines,alertrules,configmaps,endpointslices", "-o", "wide"][..],
                 &["get", "muttpipelines,alertrules", "-o", "yaml"],
+                &["get", "horizontalpodautoscalers", "-o", "yaml"],
+                &["get", "apiservice", "v1beta1.external.metrics.k8s.io", "-o", "yaml"],
                 &["get", "events", "--sort-by=.lastTimestamp"],
                 &["describe", "pods"],
                 &["logs", "--all-containers", "--prefix", "--tail=60", "-l", "app.kubernetes.io/part-of=mutt"],

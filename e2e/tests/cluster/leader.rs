@@ -2,7 +2,7 @@
 
 use mutt_e2e::eventually;
 
-use super::installation::{DumpOnFailure, installed};
+use super::installation::{DumpOnFailure, installed, kill_operator};
 use super::kubectl::{get, kubectl};
 use super::pipeline::Deployed;
 
@@ -16,7 +16,7 @@ async fn rules_go_on_when_the_leader_is_killed() {
     let holder = leader().await;
     let pod = holder.rsplit_once('_').map_or(holder.as_str(), |(pod, _)| pod).to_owned();
     let uid = get("mutt-system", "pod", &pod).await.unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
-    kill(&uid);
+    kill_operator(&uid);
     // Applied while nobody leads: the dead leader gave nothing back, its Lease has to lapse.
     pipeline.apply_rule("meanwhile", "contains: MEANWHILE-1").await;
     let took = pipeline.rule_active("meanwhile").await;
@@ -25,22 +25,6 @@ async fn rules_go_on_when_the_leader_is_killed() {
     pipeline.send("core-1", "MEANWHILE-1 link down").await;
     pipeline.alerted("MEANWHILE-1 link down").await;
     kubectl(&["delete", "namespace", NAMESPACE, "--wait=true", "--timeout=3m"]).await;
-}
-
-/// Kills the operator's process in the pod of this UID, as a crash would: it cannot say goodbye.
-fn kill(pod_uid: &str) {
-    let of_pod = |process: &std::path::Path| {
-        let read = |file: &str| std::fs::read_to_string(process.join(file)).unwrap_or_default();
-        read("cgroup").contains(pod_uid) && read("comm").trim() == "mutt-operator"
-    };
-    let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
-    let pids: Vec<i32> = processes
-        .filter(|process| of_pod(process))
-        .filter_map(|process| process.file_name()?.to_str()?.parse().ok())
-        .collect();
-    assert_eq!(pids.len(), 1, "one process of the operator in its pod");
-    rustix::process::kill_process(rustix::process::Pid::from_raw(pids[0]).unwrap(), rustix::process::Signal::KILL)
-        .unwrap();
 }
 
 async fn leader() -> String {

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use mutt_servers::{PostgresServer, RedisOptions, RedisServer, Webhook};
+use mutt_servers::{FaultProxy, PostgresServer, RedisOptions, RedisServer, Webhook};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -54,6 +54,8 @@ pub(crate) struct Outside {
     pub(crate) redis_at: Forwarded,
     /// PostgreSQL.
     pub(crate) postgres: PostgresServer,
+    /// What pods reach it through, to make it slow.
+    pub(crate) postgres_faults: FaultProxy,
     /// Where pods reach it.
     pub(crate) postgres_at: Forwarded,
     /// The webhook.
@@ -67,13 +69,15 @@ impl Outside {
     pub(crate) async fn start() -> Self {
         let redis = RedisOptions::new().password(REDIS_PASSWORD).start().await.unwrap();
         let postgres = PostgresServer::start().await.unwrap();
+        let postgres_faults = FaultProxy::start(postgres.port()).await.unwrap();
         let webhook = Webhook::start().await.unwrap();
         Self {
             redis_at: Forwarded::to(redis.port()).await,
-            postgres_at: Forwarded::to(postgres.port()).await,
+            postgres_at: Forwarded::to(postgres_faults.port()).await,
             webhook_at: Forwarded::to(webhook.port()).await,
             redis,
             postgres,
+            postgres_faults,
             webhook,
         }
     }

@@ -22,10 +22,15 @@ pub(crate) struct Deployed {
 impl Deployed {
     /// Applies all and waits until it is ready.
     pub(crate) async fn new(namespace: &'static str) -> Self {
+        Self::with(namespace, |deployed| deployed.manifest(1, "")).await
+    }
+
+    /// As [`Self::new`], with another manifest of the pipeline.
+    pub(crate) async fn with(namespace: &'static str, manifest: impl Fn(&Self) -> String) -> Self {
         let deployed = Self { namespace, outside: Outside::start().await };
         kubectl(&["create", "namespace", namespace]).await;
         apply(&deployed.secrets()).await;
-        apply(&deployed.manifest(1, "")).await;
+        apply(&manifest(&deployed)).await;
         deployed.ready().await;
         deployed
     }
@@ -118,8 +123,13 @@ spec:
     }
 
     async fn ingest_url(&self) -> String {
+        format!("{}/ingest", self.ingest_base().await)
+    }
+
+    /// The ingestor's Service, as `http://<address>:8080`.
+    pub(crate) async fn ingest_base(&self) -> String {
         let service = get(self.namespace, "service", "core-ingestor").await.unwrap();
-        format!("http://{}:8080/ingest", service["spec"]["clusterIP"].as_str().unwrap())
+        format!("http://{}:8080", service["spec"]["clusterIP"].as_str().unwrap())
     }
 
     /// Waits until the webhook has got an alert with this text.
