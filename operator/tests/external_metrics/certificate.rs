@@ -83,14 +83,14 @@ async fn an_expired_certificate_is_followed_by_another_though_nobody_leads() {
 /// again, while the certificate is renewed every few seconds.
 #[tokio::test]
 async fn a_renewal_refuses_nobody_at_any_moment() {
-    const RENEWALS: usize = 2;
+    const RENEWALS: usize = 1;
     let (client, _turn) = alone().await;
     let installation = Installation::new(&client, "renewed").await;
     let pace = Pace {
         valid_for: Duration::from_secs(24 * 3600),
         // Two seconds after it was made.
         renew_before: Duration::from_secs(24 * 3600 - 2),
-        settle: Duration::from_secs(5),
+        settle: Duration::from_secs(15),
         ..quick()
     };
     let leader = installation.replica(true, CertificateSource::Own, pace).await;

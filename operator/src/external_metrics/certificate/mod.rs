@@ -18,6 +18,7 @@ use std::{
 use k8s_openapi::{ByteString, api::core::v1::Secret, jiff::Timestamp};
 use kube::{Api, ResourceExt, api::PostParams};
 use serde_json::json;
+use tokio::time::Instant;
 
 pub use self::rotation::Pace;
 use self::{
@@ -32,6 +33,8 @@ use crate::{
 
 /// How soon a round follows one that failed.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How long a missing right may be a matter of moments: an API server that has just started, a binding that is made anew.
+const PASSES_WITHIN: Duration = Duration::from_secs(60);
 /// How soon a round follows one in which another replica was faster.
 const LOOK_AFTER: Duration = Duration::from_millis(200);
 /// What readiness waits for.
@@ -91,6 +94,7 @@ struct Keeper<'a> {
     owner: String,
     /// What is shown, as it was read.
     shown: Option<Stored>,
+    failing_since: Option<Instant>,
     said: String,
 }
 
@@ -109,6 +113,7 @@ impl<'a> Keeper<'a> {
             source: args.certificate,
             owner: args.cluster_role.clone().unwrap_or_default(),
             shown: None,
+            failing_since: None,
             said: String::new(),
         })
     }
@@ -126,12 +131,13 @@ impl<'a> Keeper<'a> {
         }
         let found = match self.api.get_opt(&self.name).await {
             Ok(found) => found,
-            // What is missing for good is said; all else may pass.
-            Err(kube::Error::Api(status)) if status.is_forbidden() => {
-                return Err(self.trouble(format!("cannot be read: {}", status.message), true));
+            Err(error) => {
+                let lasts = self.failing_since.get_or_insert_with(Instant::now).elapsed() >= PASSES_WITHIN;
+                let forbidden = matches!(&error, kube::Error::Api(status) if status.is_forbidden());
+                return Err(self.trouble(format!("cannot be read: {}", in_words(&error)), forbidden && lasts));
             }
-            Err(error) => return Err(self.trouble(format!("cannot be read: {}", in_words(&error)), false)),
         };
+        self.failing_since = None;
         let Some(secret) = found else {
             return if self.own() { self.create(now).await } else { Err(self.trouble(self.missing(), true)) };
         };
@@ -210,7 +216,10 @@ impl<'a> Keeper<'a> {
                 Ok(Round::Done)
             }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Round::Overtaken),
-            Err(error) => Err(self.trouble(format!("cannot be written: {}", in_words(&error)), true)),
+            Err(error) => {
+                let refused = matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code));
+                Err(self.trouble(format!("cannot be written: {}", in_words(&error)), refused))
+            }
         }
     }
 

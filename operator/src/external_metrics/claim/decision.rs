@@ -38,6 +38,10 @@ pub(super) struct Needs<'a> {
     pub(super) wanted: bool,
     /// It has not been wanted, or could not be served, for so long that it is given up.
     pub(super) useless: bool,
+    /// The API server would take it: it was asked.
+    pub(super) may_create: bool,
+    /// It was asked to, and refused; why, in words.
+    pub(super) refused: Option<&'a str>,
     /// The API server did not reach us, so it is given up for a while; why, in words.
     pub(super) barred: Option<&'a str>,
 }
@@ -46,6 +50,8 @@ pub(super) struct Needs<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
     Nothing,
+    /// Asks whether it would be created.
+    Probe(Value),
     Create(Value),
     /// A merge patch that holds only for what was looked at.
     Patch(Value),
@@ -75,17 +81,19 @@ impl Claimant {
     }
 
     fn take(&self, needs: &Needs<'_>) -> (Action, Standing) {
-        if let Some(why) = needs.barred {
+        if let Some(why) = needs.barred.or(needs.refused) {
             return (Action::Nothing, Standing::Off(why.to_owned()));
         }
         match (needs.trust, needs.owner) {
             (Trust::Unknown, _) => (Action::Nothing, Standing::Unknown),
             (Trust::Unserved(why), _) => (Action::Nothing, Standing::Off(why.clone())),
             (_, Err(why)) => (Action::Nothing, Standing::Off(format!("the APIService {why}"))),
-            (trust, Ok(owner)) if needs.wanted => {
+            // Before it is said to be free: what is refused later would have pipelines turn to it and away again.
+            (trust, Ok(owner)) if needs.wanted || !needs.may_create => {
                 let mut object = self.wanted(trust, owner);
                 object["metadata"]["name"] = json!(NAME);
-                (Action::Create(without_nulls(object)), Standing::Free)
+                let object = without_nulls(object);
+                (if needs.may_create { Action::Create(object) } else { Action::Probe(object) }, Standing::Free)
             }
             _ => (Action::Nothing, Standing::Free),
         }

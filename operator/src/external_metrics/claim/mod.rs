@@ -5,6 +5,7 @@
 //! on. A server-side apply would be neither: without force it still merges into another's object where no field differs, and
 //! it conflicts with the POST's own fields.
 
+mod bar;
 mod decision;
 mod reach;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use kube::{
 use tokio::time::{Instant, sleep};
 
 use self::{
+    bar::Bar,
     decision::{Action, Claimant, NAME, Needs, is_available},
     reach::Reach,
 };
@@ -35,6 +37,12 @@ use crate::{
 };
 
 const MANAGER: &str = "mutt-operator";
+/// How long a missing right, or a write that fails again and again, may be a matter of moments: an API server that has just
+/// started, a binding that is made anew.
+const PASSES_WITHIN: Duration = Duration::from_secs(60);
+/// How long a creation that was refused is left alone, at first and at most.
+const REFUSED_MIN: Duration = Duration::from_secs(300);
+const REFUSED_MAX: Duration = Duration::from_secs(3600);
 
 /// How long things last.
 #[derive(Clone, Copy, Debug)]
@@ -102,38 +110,69 @@ struct Claim<'a> {
     /// Since when it is of no use.
     useless_since: Option<Instant>,
     reach: Reach,
+    refused: Bar,
+    /// The API server would take it, as far as it was asked.
+    may_create: bool,
+    forbidden_since: Option<Instant>,
+    failing_since: Option<Instant>,
     said: String,
 }
 
 impl<'a> Claim<'a> {
     fn new(context: &'a Context, claimant: Claimant, pace: Pace) -> Self {
         let api = Api::all(context.client.clone());
-        let reach = Reach::new(pace.unreached_after);
-        Self { context, claimant, pace, api, useless_since: None, reach, said: String::new() }
+        Self {
+            context,
+            claimant,
+            pace,
+            api,
+            useless_since: None,
+            reach: Reach::new(pace.unreached_after),
+            refused: Bar::new(REFUSED_MIN, REFUSED_MAX),
+            may_create: false,
+            forbidden_since: None,
+            failing_since: None,
+            said: String::new(),
+        }
     }
 
     async fn keep(mut self) {
+        let mut found = None;
+        loop {
+            self.follow(&mut found).await;
+            sleep(self.pace.look_every).await;
+        }
+    }
+
+    /// Acts on all that changes, until the watch is refused: it would go on where it was, and tell nothing if nothing changes, so
+    /// another is to be made.
+    async fn follow(&mut self, found: &mut Option<Option<APIService>>) {
         let mut events = pin!(watch_object(self.api.clone(), NAME).default_backoff());
         let (mut wanted, mut trust) = (self.context.external_metrics.wanted(), self.context.external_metrics.trust());
-        let mut found: Option<Option<APIService>> = None;
         loop {
             tokio::select! {
                 event = events.next() => match event {
-                    Some(Ok(object)) => found = Some(object),
-                    // What was seen while it was allowed is not acted on any more.
-                    Some(Err(error)) => if self.unseen(&error) { found = None },
+                    Some(Ok(object)) => {
+                        *found = Some(object);
+                        self.forbidden_since = None;
+                    }
+                    Some(Err(error)) => if self.unseen(&error) { return },
                     // It does not end.
-                    None => std::future::pending().await,
+                    None => return,
                 },
                 // The senders live as long as the context.
                 _ = wanted.changed() => {}
                 _ = trust.changed() => {}
                 () = sleep(self.pace.look_every) => {}
             }
-            if let Some(found) = &found {
+            // What was seen before a right was lost may be no longer so.
+            if let (Some(found), None) = (found.as_ref(), self.forbidden_since) {
                 let trust = trust.borrow_and_update().clone();
                 let wanted = *wanted.borrow_and_update();
-                self.look(found.as_ref(), &trust, wanted).await;
+                // What has just been found to be allowed is done at once.
+                if self.look(found.as_ref(), &trust, wanted).await && wanted {
+                    self.look(found.as_ref(), &trust, wanted).await;
+                }
             }
         }
     }
@@ -145,16 +184,19 @@ impl<'a> Claim<'a> {
             return false;
         };
         let why = format!("the APIService {NAME} cannot be read: {}", in_words(cause));
-        let forbidden = matches!(cause, kube::Error::Api(status) if status.is_forbidden());
-        if forbidden {
-            self.context.metrics.external_metrics_serving.set(0);
-            self.context.external_metrics.set_standing(Standing::Off(why.clone()));
+        self.say(why.clone());
+        if !matches!(cause, kube::Error::Api(status) if status.is_forbidden()) {
+            return false;
         }
-        self.say(why);
-        forbidden
+        let since = *self.forbidden_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= PASSES_WITHIN {
+            self.stands(Standing::Off(why), None);
+        }
+        true
     }
 
-    async fn look(&mut self, found: Option<&APIService>, trust: &Trust, wanted: bool) {
+    /// Whether it was found to be allowed to create it.
+    async fn look(&mut self, found: Option<&APIService>, trust: &Trust, wanted: bool) -> bool {
         let ours = found.filter(|found| self.claimant.owns(found));
         let bundle = ours.map(|ours| {
             let bundle = ours.spec.as_ref().and_then(|spec| spec.ca_bundle.as_ref());
@@ -171,42 +213,68 @@ impl<'a> Claim<'a> {
             // It stays as it is, and misses the next CA.
             self.say(format!("the APIService {NAME} is not kept right: it {why}"));
         }
+        let now = Instant::now();
+        if ours.is_some() {
+            self.refused.reset();
+        }
+        let refused = self.refused.holds(now);
         let needs = Needs {
             trust,
             owner: &owner,
+            may_create: self.may_create,
+            refused: self.refused.why().filter(|_| refused),
             wanted,
             useless: since.is_some_and(|since| since.elapsed() >= self.pace.release_after),
             barred: self.reach.barred(),
         };
         let (action, standing) = self.claimant.decide(found, &needs);
-        let idle = action == Action::Nothing;
-        let standing = match self.act(action, found).await {
-            // Only what will not pass by itself is told to the pipelines; it is tried again all the same.
-            Err(error) if is_final(&error) => Standing::Off(self.failed(&error)),
-            Err(error) => {
-                self.failed(&error);
-                standing
-            }
+        let asked = matches!(action, Action::Probe(_));
+        let standing = self.carry_out(action, standing, found).await;
+        self.stands(standing, ours);
+        asked && self.may_create
+    }
+
+    /// Does it; what has the API afterwards.
+    async fn carry_out(&mut self, action: Action, standing: Standing, found: Option<&APIService>) -> Standing {
+        let creates = matches!(action, Action::Probe(_) | Action::Create(_));
+        match self.act(&action, found).await {
             Ok(()) => {
-                if !idle {
+                if action != Action::Nothing {
                     self.said.clear();
                 }
+                self.failing_since = None;
+                self.may_create = matches!(action, Action::Probe(_)) || self.may_create && found.is_none();
                 standing
             }
-        };
-        let reached = ours.is_some_and(is_available);
-        self.context.metrics.external_metrics_serving.set(i64::from(standing == Standing::Ours && reached));
+            // It is left alone, wanted or not: pipelines that come and go with it would have it tried without end.
+            Err(error) if creates && is_final(&error) => {
+                self.may_create = false;
+                self.refused.set(Instant::now(), &cannot_be_written(&error));
+                Standing::Off(self.refused.why().unwrap_or_default().to_owned())
+            }
+            Err(error) => {
+                let why = cannot_be_written(&error);
+                self.say(why.clone());
+                let since = *self.failing_since.get_or_insert_with(Instant::now);
+                // What is ours and works goes on working, even if it cannot be changed.
+                if creates && since.elapsed() >= PASSES_WITHIN { Standing::Off(why) } else { standing }
+            }
+        }
+    }
+
+    fn stands(&self, standing: Standing, ours: Option<&APIService>) {
+        let serves = standing == Standing::Ours && ours.is_some_and(is_available);
+        self.context.metrics.external_metrics_serving.set(i64::from(serves));
         self.context.external_metrics.set_standing(standing);
     }
 
-    async fn act(&self, action: Action, found: Option<&APIService>) -> Result<(), kube::Error> {
+    async fn act(&self, action: &Action, found: Option<&APIService>) -> Result<(), kube::Error> {
         let done = match action {
             Action::Nothing => return Ok(()),
+            Action::Probe(object) => self.create(object, true).await,
             Action::Create(object) => {
                 tracing::info!("takes the APIService {NAME}: it is free, and a pipeline wants it");
-                let object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
-                let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-                self.api.create(&parameters, &object).await.map(drop)
+                self.create(object, false).await
             }
             Action::Patch(patch) => {
                 tracing::info!("puts the APIService {NAME} right");
@@ -217,8 +285,10 @@ impl<'a> Claim<'a> {
                 tracing::info!(
                     "gives the APIService {NAME} up: no pipeline wants it, or it cannot be served or reached"
                 );
-                let uid = found.and_then(ResourceExt::uid);
-                let same = Preconditions { uid, resource_version: None };
+                // Another adapter that is installed over it leaves it its UID.
+                let (uid, resource_version) =
+                    (found.and_then(ResourceExt::uid), found.and_then(ResourceExt::resource_version));
+                let same = Preconditions { uid, resource_version };
                 self.api.delete(NAME, &DeleteParams::background().preconditions(same)).await.map(drop)
             }
         };
@@ -229,10 +299,10 @@ impl<'a> Claim<'a> {
         }
     }
 
-    fn failed(&mut self, error: &kube::Error) -> String {
-        let why = format!("the APIService {NAME} cannot be written: {}", in_words(error));
-        self.say(why.clone());
-        why
+    async fn create(&self, object: &serde_json::Value, dry_run: bool) -> Result<(), kube::Error> {
+        let object = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
+        let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), dry_run };
+        self.api.create(&parameters, &object).await.map(drop)
     }
 
     /// Once for each trouble.
@@ -244,6 +314,11 @@ impl<'a> Claim<'a> {
     }
 }
 
+fn cannot_be_written(error: &kube::Error) -> String {
+    format!("the APIService {NAME} cannot be written: {}", in_words(error))
+}
+
+/// Of a refusal by a right or by a policy: it would be refused again.
 fn is_final(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
 }

@@ -7,7 +7,10 @@ use std::time::Duration;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use tokio::time::Instant;
 
-use super::decision::{is_available, unavailable};
+use super::{
+    bar::Bar,
+    decision::{is_available, unavailable},
+};
 
 /// How long it stays given up at first, and at most.
 const BARRED_MIN: Duration = Duration::from_secs(3600);
@@ -17,40 +20,39 @@ pub(super) struct Reach {
     /// How long the API server may be without a way to us.
     patience: Duration,
     unreached_since: Option<Instant>,
-    barred: Option<(Instant, String)>,
-    next_bar: Duration,
+    bar: Bar,
 }
 
 impl Reach {
     pub(super) fn new(patience: Duration) -> Self {
-        Self { patience, unreached_since: None, barred: None, next_bar: BARRED_MIN }
+        Self { patience, unreached_since: None, bar: Bar::new(BARRED_MIN, BARRED_MAX) }
     }
 
     /// Looks at an APIService that is ours; none = there is none.
     pub(super) fn look(&mut self, ours: Option<&APIService>, port: u16, now: Instant) {
-        self.barred.take_if(|(until, _)| *until <= now);
+        let holds = self.bar.holds(now);
         let Some((reason, message)) = ours.and_then(unavailable) else {
             self.unreached_since = None;
             if ours.is_some_and(is_available) {
-                self.next_bar = BARRED_MIN;
+                self.bar.reset();
             }
             return;
         };
         let since = *self.unreached_since.get_or_insert(now);
-        if self.barred.is_none() && now.duration_since(since) >= self.patience {
-            let hours = self.next_bar.as_secs() / 3600;
-            let why = format!(
-                "the API server does not reach the operator for external.metrics.k8s.io, which it must on port {port} of its pods; it is tried again in {hours} h or when the operator is restarted: {reason}: {message}"
-            );
-            tracing::error!("{why}");
-            self.barred = Some((now + self.next_bar, why));
-            self.next_bar = (self.next_bar * 2).min(BARRED_MAX);
+        if !holds && now.duration_since(since) >= self.patience {
+            let cause = if message.contains("x509") {
+                "trusts the certificate no longer: who writes the APIService's caBundle?".to_owned()
+            } else {
+                format!("does not reach the operator, which it must on port {port} of its pods")
+            };
+            let why = format!("for external.metrics.k8s.io, the API server {cause} ({reason}: {message})");
+            self.bar.set(now, &why);
         }
     }
 
     /// Why it is given up for now.
     pub(super) fn barred(&self) -> Option<&str> {
-        self.barred.as_ref().map(|(_, why)| why.as_str())
+        self.bar.why()
     }
 }
 
@@ -84,17 +86,18 @@ mod tests {
         assert_eq!(look(&mut reach, Some(&dead), PATIENCE), None, "it counts from the last time that it was reached");
         let why = look(&mut reach, Some(&dead), PATIENCE).unwrap();
         assert!(
-            why.contains("port 8443")
-                && why.ends_with("in 1 h or when the operator is restarted: FailedDiscoveryCheck: no way"),
+            why.contains("port 8443") && why.contains("(FailedDiscoveryCheck: no way); it is tried again at 2"),
             "{why}"
         );
         assert_eq!(look(&mut reach, None, BARRED_MIN / 2), Some(why));
         assert_eq!(look(&mut reach, None, BARRED_MIN / 2), None);
         assert_eq!(look(&mut reach, Some(&dead), Duration::ZERO), None);
-        assert!(look(&mut reach, Some(&dead), PATIENCE).unwrap().contains("in 2 h"));
-        assert_eq!(look(&mut reach, None, BARRED_MIN * 2), None);
+        assert!(look(&mut reach, Some(&dead), PATIENCE).is_some());
+        assert!(look(&mut reach, None, BARRED_MIN).is_some(), "longer than the first time");
+        assert_eq!(look(&mut reach, None, BARRED_MIN), None);
         assert_eq!(look(&mut reach, Some(&well), Duration::ZERO), None);
         assert_eq!(look(&mut reach, Some(&dead), Duration::ZERO), None);
-        assert!(look(&mut reach, Some(&dead), PATIENCE).unwrap().contains("in 1 h"), "it had been reached");
+        assert!(look(&mut reach, Some(&dead), PATIENCE).is_some());
+        assert_eq!(look(&mut reach, None, BARRED_MIN), None, "it had been reached in between");
     }
 }

@@ -72,21 +72,60 @@ fn a_free_api_is_taken_only_while_it_is_wanted_and_can_be_served() {
         ("no certificate", Trust::Unserved("none".to_owned()), &good, true, false, off("none")),
         ("no owner", bundle(), &missing, true, false, off("the APIService cannot be made: …")),
     ] {
-        let (action, standing) =
-            claimant.decide(None, &Needs { trust: &trust, owner, wanted, useless: !wanted, barred: None });
+        let (action, standing) = claimant.decide(
+            None,
+            &Needs { trust: &trust, owner, wanted, useless: !wanted, barred: None, may_create: true, refused: None },
+        );
         assert_eq!((matches!(action, Action::Create(_)), standing), (takes, stands), "{case}");
+    }
+}
+
+/// Pipelines turn to it and away again as it is said to be free or not: it must not depend on them.
+#[test]
+fn what_was_refused_is_off_wanted_or_not_and_nothing_is_said_to_be_free_unasked() {
+    let (claimant, owner, trust) = (claimant(CertificateSource::Own), Ok(owner()), bundle());
+    for wanted in [true, false] {
+        let asked = Needs {
+            trust: &trust,
+            owner: &owner,
+            wanted,
+            useless: false,
+            barred: None,
+            may_create: false,
+            refused: None,
+        };
+        let (action, standing) = claimant.decide(None, &asked);
+        assert!(matches!(action, Action::Probe(_)) && standing == Standing::Free, "{action:?}");
+        let refused = Needs { refused: Some("denied"), ..asked };
+        assert_eq!(claimant.decide(None, &refused), (Action::Nothing, Standing::Off("denied".to_owned())));
     }
 }
 
 #[test]
 fn what_is_ours_is_kept_right_and_given_up_when_it_is_of_no_use() {
     let (claimant, owner, trust) = (claimant(CertificateSource::Own), Ok(owner()), bundle());
-    let needs = |useless| Needs { trust: &trust, owner: &owner, wanted: true, useless, barred: None };
+    let needs = |useless| Needs {
+        trust: &trust,
+        owner: &owner,
+        wanted: true,
+        useless,
+        barred: None,
+        may_create: true,
+        refused: None,
+    };
     let ours = created(claimant.decide(None, &needs(false)).0);
     assert_eq!(claimant.decide(Some(&ours), &needs(false)), (Action::Nothing, Standing::Ours));
     assert_eq!(claimant.decide(Some(&ours), &needs(true)), (Action::Delete, Standing::Ours));
     let unserved = Trust::Unserved("expired".to_owned());
-    let cannot = Needs { trust: &unserved, owner: &owner, wanted: true, useless: false, barred: None };
+    let cannot = Needs {
+        trust: &unserved,
+        owner: &owner,
+        wanted: true,
+        useless: false,
+        barred: None,
+        may_create: true,
+        refused: None,
+    };
     assert_eq!(claimant.decide(Some(&ours), &cannot), (Action::Nothing, Standing::Off("expired".to_owned())));
     let barred = Needs { barred: Some("no way"), ..needs(false) };
     assert_eq!(claimant.decide(Some(&ours), &barred), (Action::Delete, Standing::Off("no way".to_owned())));
@@ -114,7 +153,15 @@ fn what_is_ours_is_kept_right_and_given_up_when_it_is_of_no_use() {
 #[test]
 fn who_injects_the_bundle_is_named_and_not_fought_with() {
     let owner = Ok(owner());
-    let needs = Needs { trust: &Trust::Injected, owner: &owner, wanted: true, useless: false, barred: None };
+    let needs = Needs {
+        trust: &Trust::Injected,
+        owner: &owner,
+        wanted: true,
+        useless: false,
+        barred: None,
+        may_create: true,
+        refused: None,
+    };
     for (source, annotation, value) in [
         (CertificateSource::CertManager, "cert-manager.io/inject-ca-from", "mutt/rel-external-metrics-tls"),
         (CertificateSource::OpenShift, "service.beta.openshift.io/inject-cabundle", "true"),
@@ -131,7 +178,15 @@ fn who_injects_the_bundle_is_named_and_not_fought_with() {
 #[test]
 fn what_is_another_s_is_named_and_left_alone() {
     let (claimant, owner, trust) = (claimant(CertificateSource::Own), Ok(owner()), bundle());
-    let needs = Needs { trust: &trust, owner: &owner, wanted: true, useless: true, barred: None };
+    let needs = Needs {
+        trust: &trust,
+        owner: &owner,
+        wanted: true,
+        useless: true,
+        barred: None,
+        may_create: true,
+        refused: None,
+    };
     let foreign = |metadata: Value, service: Value, status: Value| -> APIService {
         let spec =
             json!({"group": "g", "version": "v", "groupPriorityMinimum": 1, "versionPriority": 1, "service": service});
@@ -168,7 +223,15 @@ fn what_is_another_s_is_named_and_left_alone() {
 #[test]
 fn one_that_was_ours_and_is_another_s_now_does_not_go_with_us() {
     let (claimant, owner, trust) = (claimant(CertificateSource::Own), Ok(owner()), bundle());
-    let needs = Needs { trust: &trust, owner: &owner, wanted: true, useless: false, barred: None };
+    let needs = Needs {
+        trust: &trust,
+        owner: &owner,
+        wanted: true,
+        useless: false,
+        barred: None,
+        may_create: true,
+        refused: None,
+    };
     let ours = created(claimant.decide(None, &needs).0);
     // As `kubectl apply` of another adapter leaves it.
     let change = json!({
