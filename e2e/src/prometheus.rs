@@ -7,12 +7,14 @@ use rustix::process::Signal;
 
 use crate::{LIMIT, RoleProcess, client, repository};
 
+const RULES: &str = "mutt.rules.yaml";
+
 /// A running Prometheus; it is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Prometheus {
     child: ManagedChild,
     port: u16,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Prometheus {
@@ -21,10 +23,20 @@ impl Prometheus {
     /// # Panics
     /// When Prometheus is not installed (`.ci/setup test`) or does not start.
     pub async fn start(roles: &[&RoleProcess]) -> Self {
+        Self::start_with(&Self::config(roles)).await
+    }
+
+    /// With a configuration whose `rule_files` are those of `manifests/prometheus`; each group is evaluated as often as
+    /// `evaluation_interval` says.
+    ///
+    /// # Panics
+    /// When Prometheus is not installed (`.ci/setup test`) or does not start.
+    pub async fn start_with(configuration: &str) -> Self {
         let program = find_program("prometheus", &[]).expect("prometheus (.ci/setup test)");
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("prometheus.yml");
-        fs::write(&config, Self::config(roles)).unwrap();
+        fs::write(&config, configuration).unwrap();
+        fs::write(directory.path().join(RULES), rules()).unwrap();
         // Another process may take a port between the choice and the start.
         for _ in 0..5 {
             let port = free_port().unwrap();
@@ -39,7 +51,7 @@ impl Prometheus {
                 .stderr(log);
             let mut child = ManagedChild::spawn(command, Signal::KILL).unwrap();
             if answers(&mut child, port).await {
-                return Self { child, port, _directory: directory };
+                return Self { child, port, directory: directory };
             }
         }
         panic!("prometheus does not start: {}", fs::read_to_string(directory.path().join("log")).unwrap_or_default());
@@ -48,6 +60,11 @@ impl Prometheus {
     /// Its address.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What it said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
     /// Ends it.
@@ -59,10 +76,8 @@ impl Prometheus {
     }
 
     fn config(roles: &[&RoleProcess]) -> String {
-        let file = repository().join("manifests/prometheus/mutt.rules.yaml");
         let mut text = format!(
-            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{}]\nscrape_configs:\n",
-            file.display()
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{RULES}]\nscrape_configs:\n"
         );
         for role in roles {
             let labels = "{namespace: e2e, pipeline: core}";
@@ -72,6 +87,12 @@ impl Prometheus {
         }
         text
     }
+}
+
+/// Nobody waits minutes in a test for the groups that have an interval of their own.
+fn rules() -> String {
+    let text = fs::read_to_string(repository().join("manifests/prometheus").join(RULES)).unwrap();
+    text.lines().filter(|line| !line.starts_with("    interval: ")).map(|line| format!("{line}\n")).collect()
 }
 
 /// Whether it is ready; false if it has ended.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     dashboards,
-    prometheus::{Prometheus, until_none_is_missing},
+    prometheus::{self, until_none_is_missing},
     sources,
 };
 
@@ -78,21 +78,21 @@ async fn everything_that_is_asked_for_is_exported_and_every_rule_is_evaluated() 
     let tls = certificate(directory.path());
     let mut pipeline = Pipeline::start().await;
     let roles = roles(&mut pipeline, &tls).await;
-    let mut prometheus = Prometheus::start(&roles, &tls);
+    let prometheus = prometheus::start(&roles, &tls).await;
 
     let mut asked: BTreeSet<String> = queries().iter().flat_map(|(_, query)| metrics_in(query)).collect();
     // Exists while an alert fires or is about to.
     asked.remove("ALERTS");
     assert!(asked.len() > 60 && asked.contains("up"), "{asked:?}");
-    until_none_is_missing(async || {
+    until_none_is_missing(&prometheus, async || {
         traffic(&pipeline, &roles).await;
-        let there = prometheus.names().await;
+        let there = prometheus::names(&prometheus).await;
         asked.difference(&there).cloned().collect()
     })
     .await;
 
-    until_none_is_missing(async || {
-        let data = prometheus.get("rules", &[]).await;
+    until_none_is_missing(&prometheus, async || {
+        let data = prometheus::get(&prometheus, "rules", &[]).await;
         let groups = data["groups"].as_array().cloned().unwrap_or_default();
         assert!(!groups.is_empty());
         let evaluated = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
@@ -106,11 +106,11 @@ async fn everything_that_is_asked_for_is_exported_and_every_rule_is_evaluated() 
         .filter(|(_, query)| !["mutt_operator_", "> 0", "offset", "ALERTS"].iter().any(|word| query.contains(word)));
     let panels: Vec<_> = panels.collect();
     assert!(panels.len() > 60, "{}", panels.len());
-    until_none_is_missing(async || {
+    until_none_is_missing(&prometheus, async || {
         traffic(&pipeline, &roles).await;
         let mut empty = Vec::new();
         for (panel, query) in &panels {
-            let data = prometheus.get("query", &[("query", query)]).await;
+            let data = prometheus::get(&prometheus, "query", &[("query", query)]).await;
             if data["result"].as_array().is_none_or(Vec::is_empty) {
                 empty.push(format!("{panel}: {query}"));
             }

@@ -2,68 +2,34 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
+    fs,
     path::Path,
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use mutt_e2e::{LIMIT, RoleProcess, client, repository};
-use mutt_servers::{ManagedChild, TlsFiles, find_program, free_port};
-use rustix::process::Signal;
+use mutt_e2e::{LIMIT, Prometheus, RoleProcess, client, repository};
+use mutt_servers::TlsFiles;
 use serde_json::{Value, json};
 
-/// A Prometheus with its files; it ends with this value.
-pub(crate) struct Prometheus {
-    url: String,
-    child: ManagedChild,
-    directory: tempfile::TempDir,
+/// Scrapes these roles as the pipeline netops/core, each second.
+pub(crate) async fn start(roles: &[RoleProcess], tls: &TlsFiles) -> Prometheus {
+    Prometheus::start_with(&configuration(roles, tls).to_string()).await
 }
 
-impl Prometheus {
-    /// Scrapes these roles as the pipeline netops/core, each second.
-    pub(crate) fn start(roles: &[RoleProcess], tls: &TlsFiles) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("prometheus.yml"), configuration(roles, tls).to_string()).unwrap();
-        let alerts = repository().join("manifests/prometheus/mutt.rules.yaml");
-        fs::copy(alerts, directory.path().join("mutt.rules.yaml")).unwrap();
-        let address = format!("127.0.0.1:{}", free_port().unwrap());
-        let log = File::create(directory.path().join("log")).unwrap();
-        let mut command = Command::new(find_program("prometheus", &[]).expect("prometheus (.ci/setup test)"));
-        command
-            .current_dir(directory.path())
-            .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--log.level=warn"])
-            .arg(format!("--web.listen-address={address}"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
-        let child = ManagedChild::spawn(command, Signal::KILL).unwrap();
-        Self { url: format!("http://{address}/api/v1"), child, directory }
-    }
+/// `data` of an answer of its API, null while it does not answer.
+pub(crate) async fn get(prometheus: &Prometheus, path: &str, parameters: &[(&str, &str)]) -> Value {
+    let mut url = reqwest::Url::parse(&format!("{}/api/v1/{path}", prometheus.url())).unwrap();
+    url.query_pairs_mut().extend_pairs(parameters);
+    let Ok(answer) = client().get(url).send().await else { return Value::Null };
+    let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap_or_default()).unwrap_or_default();
+    assert!(answer.is_null() || answer["status"] == "success", "{path} {parameters:?}: {answer}");
+    answer["data"].clone()
+}
 
-    /// `data` of an answer of its API, null while it does not answer.
-    pub(crate) async fn get(&mut self, path: &str, parameters: &[(&str, &str)]) -> Value {
-        if let Some(status) = self.child.try_wait().unwrap() {
-            panic!("Prometheus ended with {status}: {}", self.log());
-        }
-        let mut url = reqwest::Url::parse(&format!("{}/{path}", self.url)).unwrap();
-        url.query_pairs_mut().extend_pairs(parameters);
-        let Ok(answer) = client().get(url).send().await else { return Value::Null };
-        let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap_or_default()).unwrap_or_default();
-        assert!(answer.is_null() || answer["status"] == "success", "{path} {parameters:?}: {answer}");
-        answer["data"].clone()
-    }
-
-    /// Names of all series.
-    pub(crate) async fn names(&mut self) -> BTreeSet<String> {
-        let data = self.get("label/__name__/values", &[]).await;
-        data.as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
-    }
-
-    /// What it said.
-    fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
-    }
+/// Names of all series.
+pub(crate) async fn names(prometheus: &Prometheus) -> BTreeSet<String> {
+    let data = get(prometheus, "label/__name__/values", &[]).await;
+    data.as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
 /// `manifests/prometheus/prometheus.yml` with the places of this test.
@@ -89,14 +55,14 @@ fn path(file: &Path) -> &str {
 }
 
 /// Asks again and again until nothing is missing.
-pub(crate) async fn until_none_is_missing(mut missing: impl AsyncFnMut() -> Vec<String>) {
+pub(crate) async fn until_none_is_missing(prometheus: &Prometheus, mut missing: impl AsyncFnMut() -> Vec<String>) {
     let start = Instant::now();
     loop {
         let missing = missing().await;
         if missing.is_empty() {
             return;
         }
-        assert!(start.elapsed() < LIMIT, "not there within {} s: {missing:#?}", LIMIT.as_secs());
+        assert!(start.elapsed() < LIMIT, "not there within {} s: {missing:#?}\n{}", LIMIT.as_secs(), prometheus.log());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
