@@ -25,7 +25,8 @@ pub(super) fn prometheus_rule(pipeline: &Resolved) -> Option<PrometheusRule> {
         .ok()?;
     for group in &mut config.groups {
         group.name = format!("{}.{}.{}", pipeline.namespace, pipeline.name, group.name);
-        group.interval = wanted.interval_seconds.map(|seconds| format!("{seconds}s"));
+        // A group that reads days of samples keeps its own.
+        group.interval = group.interval.take().or_else(|| wanted.interval_seconds.map(|seconds| format!("{seconds}s")));
         group.rules.retain(|rule| concerns(pipeline, rule));
     }
     let mut rule = PrometheusRule::new(&pipeline.name, config);
