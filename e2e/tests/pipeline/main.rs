@@ -3,6 +3,7 @@
 
 mod cuts;
 mod dev;
+mod drain;
 mod faults;
 mod garbage;
 mod kill;

@@ -214,6 +214,17 @@ impl Leases {
         self.state_script(lease, -1, Phase::Holding, None).await
     }
 
+    /// All leases of this worker, those too of takes and takeovers whose answers it never saw.
+    ///
+    /// # Errors
+    /// Those of a command.
+    pub async fn own(&self) -> Result<Vec<Lease>, RedisError> {
+        let members: Vec<String> =
+            self.redis.query(redis::cmd("ZRANGE").arg(self.keys.leases(self.role)).arg(0).arg(-1)).await?;
+        let leases = members.iter().filter_map(|member| Lease::parse(member));
+        Ok(leases.filter(|lease| lease.worker == self.worker).collect())
+    }
+
     async fn state_script(
         &self,
         lease: &Lease,

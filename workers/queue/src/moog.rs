@@ -17,6 +17,7 @@ pub use crate::moog_reply::{Breaker, BreakerState, Hold};
 static TAKE: Script = Script::new(include_str!("lua/moog_take.lua"));
 static FINISH: Script = Script::new(include_str!("lua/moog_finish.lua"));
 static LAPSED: Script = Script::new(include_str!("lua/moog_lapsed.lua"));
+static LEAVE: Script = Script::new(include_str!("lua/moog_leave.lua"));
 static RETURN: Script = Script::new(include_str!("lua/moog_return.lua"));
 
 /// Alerts in one answer: the script stays below 2 ms.
@@ -301,6 +302,14 @@ impl MoogQueue {
                 .arg(fingerprint);
         }
         call
+    }
+
+    /// At a forwarder's end: whatever is still leased to it lapses now, that too of takes whose answers it never saw.
+    /// Returns how much that was.
+    pub async fn leave(&self) -> Result<usize, RedisError> {
+        let mut call = LEAVE.call(&[&self.keys.leases_moog]);
+        call.arg(format!("{}|", self.worker));
+        self.redis.run_as(&call).await
     }
 
     /// The janitor: alerts whose forwarder let the lease lapse go back to the queue's tail. Returns how

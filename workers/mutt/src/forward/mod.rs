@@ -110,7 +110,7 @@ pub(crate) async fn run(settings: ForwarderSettings, context: Context) -> Result
     // First the thread that keeps saying that this worker is there, so that nothing is said after the goodbye.
     end.request();
     drop(timeout(GOODBYE, thread.ended()).await);
-    drop(timeout(GOODBYE, heartbeat::stop(&redis, &keys, Role::Moog, &worker)).await);
+    drop(timeout(GOODBYE, goodbye(&redis, &keys, &worker)).await);
     outcome
 }
 
@@ -163,6 +163,16 @@ async fn prepare(redis: &Redis, keys: &Keys, worker: &WorkerId, state: &Dependen
         }
         backoff.wait().await;
     }
+}
+
+/// Lets go of what could not be given back, and takes the worker off the lists.
+async fn goodbye(redis: &Redis, keys: &Arc<Keys>, worker: &WorkerId) {
+    match MoogQueue::new(redis.clone(), keys.clone(), worker.clone()).leave().await {
+        Ok(0) => {}
+        Ok(alerts) => tracing::warn!(alerts, "not ended in time: left to the next janitor"),
+        Err(error) => tracing::warn!(%error, "leases are left to lapse"),
+    }
+    drop(heartbeat::stop(redis, keys, Role::Moog, worker).await);
 }
 
 /// Waits on a connection of its own whenever the engine found the queue empty.
