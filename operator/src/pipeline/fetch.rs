@@ -53,12 +53,23 @@ pub async fn fetch(this: &Pipelines, pipeline: &MuttPipeline) -> Surroundings {
         served: this.context.apis.served(),
         external_metrics: this.context.external_metrics.standing(),
         operator_url: operator_url(&this.context.args),
-        scale_to_zero: may_scale_to_zero(&pipeline.spec)
-            && this.scale_to_zero.is_served(&this.context.client, &namespace).await,
+        scale_to_zero: scale_to_zero(this, pipeline, &namespace, &uid).await,
         worker_image: this.context.args.worker_image.clone(),
         operator_namespace: this.context.args.pod_namespace.clone(),
     };
     Surroundings { fetched, rules: this.context.rules.get(&namespace, &pipeline.name_any(), &uid), errors }
+}
+
+/// Whether a HorizontalPodAutoscaler may have no pods; only asked where that may be wanted. One that may already proves it.
+async fn scale_to_zero(this: &Pipelines, pipeline: &MuttPipeline, namespace: &str, uid: &str) -> Option<bool> {
+    if !may_scale_to_zero(&pipeline.spec) {
+        return Some(false);
+    }
+    let asked = this.scale_to_zero.is_served(&this.context.client, namespace).await;
+    let proof = |(kind, object): &(ChildKind, Arc<DynamicObject>)| {
+        *kind == ChildKind::HorizontalPodAutoscaler && object.data["spec"]["minReplicas"] == 0
+    };
+    asked.or_else(|| this.live.owned_by(uid).iter().any(proof).then_some(true))
 }
 
 /// Where KEDA, which runs in another namespace, asks for queues.

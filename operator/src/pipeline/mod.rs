@@ -24,10 +24,10 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{
     ResourceExt,
-    core::ObjectMeta,
+    core::{DynamicObject, ObjectMeta},
     runtime::{
         controller::{Action, Config, applier},
-        reflector::Store,
+        reflector::{ObjectRef, Store},
     },
 };
 use mutt_crds::MuttPipeline;
@@ -38,7 +38,7 @@ use self::{
     error::{Error, Failure},
     fetch::Surroundings,
     mirror::Live,
-    resolve::{Component, Left, LeftTo, Resolved, Role, Scale, Scaler},
+    resolve::{Component, Resolved, Scale, Scaler},
     retry::Retries,
     scale_to_zero::ScaleToZero,
     secrets::Secrets,
@@ -160,6 +160,7 @@ async fn call(this: Arc<Pipelines>, queue: Queue) {
 /// One pass over one pipeline; `Err` once everything that can be done is done.
 async fn reconcile(this: &Pipelines, pipeline: &MuttPipeline) -> Result<Done, Failure> {
     let Surroundings { fetched, rules, mut errors } = fetch::fetch(this, pipeline).await;
+    let unasked = fetched.scale_to_zero.is_none();
     let resolved = if errors.is_empty() { Some(resolve::resolve(pipeline, &fetched)) } else { None };
     let resolved = resolved.transpose().unwrap_or_else(|error| {
         errors.push(error.into());
@@ -175,10 +176,9 @@ async fn reconcile(this: &Pipelines, pipeline: &MuttPipeline) -> Result<Done, Fa
         _ => Applied { present: applier.look(), ..Applied::default() },
     };
     errors.extend(failed);
-    if let Some(asks) = resolved.as_ref().and_then(asks_us) {
-        this.context.external_metrics.want(&PipelineKey::new(&namespace, &name), asks);
-    }
-    let switching = !waiting.is_empty();
+    let wants = !pipeline.spec.paused && resolved.as_ref().is_some_and(asks_us);
+    this.ask_for_metrics(&pipeline.metadata, wants || present.values().any(|object| looks_at_us(object)));
+    let unsure = unasked || !waiting.is_empty();
     let autoscaling = resolved.as_ref().map(|resolved| Autoscaling::new(resolved, waiting));
     let symptoms = symptoms(&this.context.client, &namespace, &present).await;
     let workloads = workloads(&roles(pipeline, resolved.as_ref()), &name, &held_back, &present);
@@ -199,7 +199,7 @@ async fn reconcile(this: &Pipelines, pipeline: &MuttPipeline) -> Result<Done, Fa
         Ok(written) => writes += usize::from(written),
         Err(error) => errors.push(error),
     }
-    let ailing = switching || workloads.migration.is_some() || workloads.roles.iter().any(|role| !role.settled);
+    let ailing = unsure || workloads.migration.is_some() || workloads.roles.iter().any(|role| !role.settled);
     Done { wrote: writes > 0, ailing, status, before }.or_failure(errors)
 }
 
@@ -237,14 +237,18 @@ fn roles(pipeline: &MuttPipeline, resolved: Option<&Resolved>) -> Vec<(Component
     }
 }
 
-/// Whether a role is scaled by a HorizontalPodAutoscaler that asks this operator; none = not decided yet.
-fn asks_us(pipeline: &Resolved) -> Option<bool> {
-    let asks = |role: &Role| match &role.scale {
-        Scale::Scaled(scaled) => Some(scaled.scaler == Scaler::HorizontalPodAutoscaler && scaled.queue.is_some()),
-        Scale::Left(Left { to: LeftTo::WhatIsThere, .. }) => None,
-        Scale::Fixed(_) | Scale::Left(_) => Some(false),
-    };
-    pipeline.roles().try_fold(false, |any, role| Some(any || asks(role)?))
+/// Whether a role is to be scaled by a HorizontalPodAutoscaler that asks this operator.
+fn asks_us(pipeline: &Resolved) -> bool {
+    pipeline.roles().any(|role| match &role.scale {
+        Scale::Scaled(scaled) => scaled.scaler == Scaler::HorizontalPodAutoscaler && scaled.queue.is_some(),
+        Scale::Fixed(_) | Scale::Left(_) => false,
+    })
+}
+
+/// Whether it is such a HorizontalPodAutoscaler.
+fn looks_at_us(object: &DynamicObject) -> bool {
+    let names = object.data["spec"]["metrics"].as_array().into_iter().flatten();
+    names.filter_map(|metric| metric["external"]["metric"]["name"].as_str()).any(|name| name.starts_with("mutt_"))
 }
 
 impl Pipelines {
@@ -254,10 +258,27 @@ impl Pipelines {
         let _ = self.complete.clone().wait_for(|complete| *complete).await;
     }
 
-    fn forget(&self, meta: &ObjectMeta) {
-        if let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) {
-            self.context.external_metrics.want(&PipelineKey::new(namespace, name), false);
+    /// Says whether a pipeline needs `external.metrics.k8s.io`: what is to ask for it, and what asks still, be it of a pipeline that is
+    /// paused or cannot be resolved.
+    fn ask_for_metrics(&self, meta: &ObjectMeta, asks: bool) {
+        let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) else { return };
+        let key = PipelineKey::new(namespace, name);
+        self.context.external_metrics.want(&key, asks);
+        // It may have been deleted, and forgotten, while it was looked at.
+        let stored = self.stored.get(&ObjectRef::new(name).within(namespace));
+        if asks && stored.is_none_or(|stored| stored.uid() != meta.uid) {
+            self.context.external_metrics.want(&key, false);
         }
+    }
+
+    /// The same of a pipeline that cannot even be read.
+    fn ask_for_metrics_of_unreadable(&self, meta: &ObjectMeta) {
+        let owned = self.live.owned_by(meta.uid.as_deref().unwrap_or_default());
+        self.ask_for_metrics(meta, owned.iter().any(|(_, object)| looks_at_us(object)));
+    }
+
+    fn forget(&self, meta: &ObjectMeta) {
+        self.ask_for_metrics(meta, false);
         if let Some(uid) = &meta.uid {
             self.memory.forget_pipeline(uid);
             self.written.forget(uid);

@@ -28,7 +28,10 @@ pub(super) async fn reported(stored: Arc<Stored>, this: Arc<Pipelines>) -> Resul
     let pass = this.context.reconciling(CONTROLLER);
     let outcome = match &stored.0 {
         Ok(pipeline) => reconcile(&this, pipeline).await,
-        Err(invalid) => Err(Error::Unreadable(invalid.error.clone()).into()),
+        Err(invalid) => {
+            this.ask_for_metrics_of_unreadable(stored.meta());
+            Err(Error::Unreadable(invalid.error.clone()).into())
+        }
     };
     match outcome {
         Ok(done) => {

@@ -18,23 +18,27 @@ const KNOWN_FOR: Duration = Duration::from_secs(3_600);
 pub struct ScaleToZero(Mutex<Option<(bool, Instant)>>);
 
 impl ScaleToZero {
-    /// Whether it may; what could not be asked may not, and is asked again the next time.
-    pub(super) async fn is_served(&self, client: &Client, namespace: &str) -> bool {
+    /// Whether it may; none = that could not be asked.
+    pub(super) async fn is_served(&self, client: &Client, namespace: &str) -> Option<bool> {
         let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((served, at)) = known
             && at.elapsed() < KNOWN_FOR
         {
-            return served;
+            return Some(served);
         }
         let served = match ask(client, namespace).await {
             Ok(served) => served,
             Err(error) => {
-                tracing::warn!(%error, "cannot ask whether HorizontalPodAutoscalers may have minReplicas 0");
-                return known.is_some_and(|(served, _)| served);
+                tracing::debug!(%error, "cannot ask whether HorizontalPodAutoscalers may have minReplicas 0");
+                return known.map(|(served, _)| served);
             }
         };
+        self.learn(served);
+        Some(served)
+    }
+
+    fn learn(&self, served: bool) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((served, Instant::now()));
-        served
     }
 }
 

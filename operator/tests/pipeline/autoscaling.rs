@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use super::{
     api::install,
     harness::{Operator, Site, admin, eventually, spec},
+    steady::looked_at_again,
 };
 
 pub(crate) const NAME: &str = "core-forwarder";
@@ -146,8 +147,13 @@ async fn the_number_of_pods_never_falls_on_its_way_through_the_modes() {
     looks_at(&site, &["mutt_queue_depth"]).await;
     replicas(&api, 6).await;
 
-    // Back: what the pipeline says, at once, and nobody answers any more.
+    // Back: what the pipeline says, as soon as nobody answers any more.
+    site.meddle(&site.children(HPA), NAME, &json!({"metadata": {"finalizers": ["example.com/held"]}})).await;
     site.pipeline("core", &with_forwarder(&json!({"replicas": 4}))).await;
+    let message = site.condition("core", "AutoscalingReady", "Unknown", "Switching").await;
+    assert!(message.contains("held by example.com/held"), "{message}");
+    replicas(&api, 6).await;
+    site.meddle(&site.children(HPA), NAME, &json!({"metadata": {"finalizers": null}})).await;
     replicas(&api, 4).await;
     site.is_gone(HPA, NAME).await;
     numbers.were(&[4, 7, 6, 4]).await;
@@ -251,11 +257,21 @@ async fn zero_pods_where_the_api_server_takes_them() {
     let cluster = ControlPlaneOptions::new().feature_gate("HPAScaleToZero", true).start().await.unwrap();
     install(&admin(&cluster).await).await;
     let site = Site::within(&cluster, "autoscaling-zero").await;
-    site.pipeline("core", &autoscaled("External", 0)).await;
+    site.pipeline("core", &autoscaled("Auto", 0)).await;
     let operator = Operator::start(cluster.kubeconfig(), &[]).await;
     assert_eq!(least(&site).await, 0);
     // Not with none: that would be taken for somebody's wish not to be scaled.
     replicas(&site.api(), 1).await;
     site.condition("core", "Degraded", "False", "AsExpected").await;
+    // What takes its place would never wake them.
+    scale(&site.api(), "kube-controller-manager", 0).await;
+    operator.context.external_metrics.set_standing(Standing::Taken("Service adapters/other".to_owned()));
+    looks_at(&site, &["cpu"]).await;
+    replicas(&site.api(), 1).await;
+    // Somebody's wish is one.
+    scale(&site.api(), "kubectl", 0).await;
+    looked_at_again(&site, &operator, 1).await;
+    looked_at_again(&site, &operator, 2).await;
+    replicas(&site.api(), 0).await;
     operator.stop().await;
 }

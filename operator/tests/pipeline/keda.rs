@@ -199,6 +199,7 @@ async fn pods_that_keda_has_put_to_sleep_are_woken_when_it_goes() {
     keda_is_served(&operator, false).await;
     let message = site.condition("core", "AutoscalingReady", "Unknown", "Switching").await;
     assert!(message.contains("External waits until ScaledObject") && message.contains(FINALIZER), "{message}");
+    replicas(&api, 1).await;
     keda_lets_go(&site).await;
     site.exists(HPA, NAME).await;
     site.is_gone(HPA, KEDAS_HPA).await;

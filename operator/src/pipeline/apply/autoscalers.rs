@@ -38,8 +38,14 @@ fn scaled_object_of(meta: &ObjectMeta) -> Option<&str> {
 
 /// In words, with what holds it: KEDA's finalizer outlives a KEDA that has gone.
 pub(super) fn until_gone(kind: ChildKind, name: &str, meta: &ObjectMeta) -> String {
-    let held = meta.finalizers.as_ref().filter(|finalizers| !finalizers.is_empty());
-    let held = held.map(|finalizers| format!(" (held by {})", finalizers.join(", "))).unwrap_or_default();
+    let held = meta.finalizers.as_deref().unwrap_or_default().join(", ");
+    let held = match kind {
+        _ if held.is_empty() => String::new(),
+        ChildKind::ScaledObject => format!(
+            " (held by {held}; if KEDA is uninstalled, `kubectl patch scaledobject {name} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'` lets it go)"
+        ),
+        _ => format!(" (held by {held})"),
+    };
     format!("until {kind} {name} is gone{held}")
 }
 
@@ -119,38 +125,65 @@ impl Applier<'_> {
         }
     }
 
-    /// Nobody would see that work has come for a role that was scaled to zero by what can scale it no more.
-    pub(super) async fn wake(&self, left: &BTreeMap<String, Left>, applied: &mut Applied) {
+    /// Nobody would see that work has come for a role that was scaled to zero by what can scale it no more, or is going.
+    pub(super) async fn wake(&self, wanted: &[Wanted], left: &BTreeMap<String, Left>, applied: &mut Applied) {
         let kind = ChildKind::Deployment;
-        let api: Api<DynamicObject> = self.api(kind);
-        for (name, left) in left.iter().filter(|(_, left)| left.to == LeftTo::Nobody) {
-            let asleep =
-                applied.present.get(&(kind, name.clone())).is_some_and(|object| object.data["spec"]["replicas"] == 0);
-            if !asleep {
-                continue;
-            }
-            if let Err(error) = self.hold_replicas(&api, name, i64::from(left.least.max(1)), &mut applied.writes).await
-            {
+        let asleep = |applied: &Applied, name: &str| {
+            applied.present.get(&(kind, name.to_owned())).is_some_and(|object| object.data["spec"]["replicas"] == 0)
+        };
+        // Where the pipeline never allowed zero, a zero is a person's.
+        let abandoned = left.iter().filter(|(_, left)| left.to == LeftTo::Nobody && left.least == 0);
+        let mut ask: BTreeMap<&str, i64> = abandoned.map(|(name, _)| (name.as_str(), 1)).collect();
+        let waiting = wanted.iter().filter(|child| applied.waiting.contains_key(&child.name));
+        let number = |child: &Wanted| least(child).or_else(|| child.object["spec"]["replicas"].as_i64());
+        ask.extend(waiting.filter_map(|child| Some((child.name.as_str(), number(child)?))));
+        for (name, replicas) in
+            ask.into_iter().filter(|(name, replicas)| *replicas > 0 && asleep(applied, name)).collect::<Vec<_>>()
+        {
+            let api: Api<DynamicObject> = self.api(kind);
+            if let Err(error) = self.hold_replicas(&api, name, replicas, &mut applied.writes).await {
                 let error = ChildError::new(kind, error);
-                applied.errors.push(Error::Child { kind, name: name.clone(), error });
+                applied.errors.push(Error::Child { kind, name: name.to_owned(), error });
             }
         }
     }
 
-    /// What still scales a Deployment that is to have a number of its own, by KEDA's hand: it would answer to that number.
+    /// A HorizontalPodAutoscaler that was allowed zero pods and is so no more takes those zero for somebody's wish.
+    pub(super) async fn wake_before(
+        &self,
+        child: &Wanted,
+        before: &DynamicObject,
+        writes: &mut usize,
+    ) -> Result<(), kube::Error> {
+        let allowed = |object: &serde_json::Value| object["minReplicas"] == 0;
+        if child.kind != HPA || !allowed(&before.data["spec"]) || allowed(&child.object["spec"]) {
+            return Ok(());
+        }
+        let deployments = self.api(ChildKind::Deployment);
+        let deployment = deployments.get_opt(&child.name).await?;
+        if deployment.is_some_and(|deployment| deployment.data["spec"]["replicas"] == 0) {
+            self.hold_replicas(&deployments, &child.name, least(child).unwrap_or(1), writes).await?;
+        }
+        Ok(())
+    }
+
+    /// What still scales a Deployment that is to have a number of its own: it would answer to that number. One of ours that has just been
+    /// deleted counts until the watch has shown its end.
     pub(super) fn scaled_still(&self, child: &Wanted, wanted: &[Wanted]) -> Option<String> {
         if child.kind != ChildKind::Deployment || child.object["spec"]["replicas"].is_null() {
             return None;
         }
         let is_wanted = |kind| wanted.iter().any(|other| other.kind == kind && other.name == child.name);
         let kedas = name_of_kedas(&child.name);
-        [(ChildKind::ScaledObject, child.name.as_str()), (HPA, kedas.as_str())].into_iter().find_map(|(kind, name)| {
+        let all = [(ChildKind::ScaledObject, child.name.as_str()), (HPA, child.name.as_str()), (HPA, kedas.as_str())];
+        all.into_iter().find_map(|(kind, name)| {
             let object = self.live.get(kind, self.owner.namespace, name)?;
-            let ours = match kind {
-                HPA => scaled_object_of(&object.metadata) == Some(child.name.as_str()),
-                _ => is_ours(&object.metadata, self.owner) && object.metadata.deletion_timestamp.is_some(),
+            let scales = if name == kedas {
+                scaled_object_of(&object.metadata) == Some(child.name.as_str()) && !is_wanted(ChildKind::ScaledObject)
+            } else {
+                is_ours(&object.metadata, self.owner) && !is_wanted(kind)
             };
-            (ours && !is_wanted(ChildKind::ScaledObject)).then(|| until_gone(kind, name, &object.metadata))
+            scales.then(|| until_gone(kind, name, &object.metadata))
         })
     }
 

@@ -110,7 +110,7 @@ impl<'a> Applier<'a> {
             let outcome = self.apply_one(held.as_ref().unwrap_or(child), first, &mut applied.writes).await;
             self.take(child, outcome, &mut applied);
         }
-        self.wake(&left, &mut applied).await;
+        self.wake(&wanted, &left, &mut applied).await;
         for name in held_back.iter().filter(|name| !name.is_empty()) {
             if let Some(object) = self.live.get(ChildKind::Deployment, self.owner.namespace, name) {
                 applied.present.insert((ChildKind::Deployment, name.clone()), object);
@@ -155,8 +155,8 @@ impl<'a> Applier<'a> {
             // It is new, or not labelled as ours, or the watch has not caught up: the API server knows.
             present = api.get_opt(&child.name).await.map_err(failed)?.map(Arc::new);
         }
-        let seen = present.as_ref().map(|object| &object.metadata);
-        if let Some(meta) = seen {
+        let exists = present.is_some();
+        if let Some(meta) = present.as_ref().map(|object| &object.metadata) {
             self.must_be_ours(meta)?;
             if meta.deletion_timestamp.is_some() {
                 let what = child.kind.is_autoscaler().then(|| autoscalers::until_gone(child.kind, &child.name, meta));
@@ -172,10 +172,11 @@ impl<'a> Applier<'a> {
                     return Ok(Outcome::Waits(what));
                 }
             }
-            Some(_) | None => {}
+            Some(object) => self.wake_before(child, &object, writes).await.map_err(failed)?,
+            None => {}
         }
         let answer = match (child.kind, first) {
-            (ChildKind::Deployment, Some(first)) => self.apply_scaled(&api, child, seen, first, writes).await,
+            (ChildKind::Deployment, Some(first)) => self.apply_scaled(&api, child, exists, first, writes).await,
             _ => self.patch(&api, child, &child.object, writes).await,
         };
         let answer = answer.map_err(failed)?;

@@ -61,23 +61,26 @@ impl Applier<'_> {
         &self,
         api: &Api<DynamicObject>,
         child: &Wanted,
-        seen: Option<&ObjectMeta>,
+        exists: bool,
         first: i64,
         writes: &mut usize,
     ) -> Result<DynamicObject, kube::Error> {
         if !child.object["spec"]["replicas"].is_null() {
             return self.patch(api, child, &child.object, writes).await;
         }
-        if seen.is_none() {
+        if exists {
+            // What the watch has shown may be older than our own last apply, and than somebody's last word.
+            let now = api.get(&child.name).await?;
+            if owns_replicas(&now.metadata) {
+                let current = now.data["spec"]["replicas"].as_i64().unwrap_or(first);
+                self.hold_replicas(api, &child.name, current, writes).await?;
+            }
+        } else {
             // A new one begins with the least that is wanted, not with one pod until the autoscaler's first look.
             let mut object = child.object.clone();
             object["spec"]["replicas"] = first.into();
             self.patch(api, child, &object, writes).await?;
             self.hold_replicas(api, &child.name, first, writes).await?;
-        } else if seen.is_some_and(owns_replicas) {
-            // What the watch has shown may be older than somebody's last word.
-            let current = api.get(&child.name).await?.data["spec"]["replicas"].as_i64().unwrap_or(first);
-            self.hold_replicas(api, &child.name, current, writes).await?;
         }
         self.patch(api, child, &child.object, writes).await
     }

@@ -192,7 +192,10 @@ impl Surroundings<'_> {
         }
         let why = match mode {
             Mode::Keda if queue_of(component).is_some() => return 0,
-            Mode::External if self.fetched.scale_to_zero => return 0,
+            Mode::External if self.fetched.scale_to_zero == Some(true) => return 0,
+            Mode::External if self.fetched.scale_to_zero.is_none() => {
+                "the API server could not be asked whether a HorizontalPodAutoscaler may do that; it is asked again"
+            }
             Mode::External => {
                 "a HorizontalPodAutoscaler of this cluster cannot do that; it takes KEDA, or Kubernetes 1.37 (before: the feature gate HPAScaleToZero)"
             }

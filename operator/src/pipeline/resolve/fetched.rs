@@ -22,8 +22,9 @@ pub struct Fetched {
     pub external_metrics: Standing,
     /// `http://<Service>.<namespace>.svc:8080` of the operator, if it knows its Service: where KEDA asks.
     pub operator_url: Option<String>,
-    /// Whether a HorizontalPodAutoscaler may have `minReplicas: 0`; not looked at unless [`may_scale_to_zero`].
-    pub scale_to_zero: bool,
+    /// Whether a HorizontalPodAutoscaler may have `minReplicas: 0`, none = that could not be asked; not looked at unless
+    /// [`may_scale_to_zero`].
+    pub scale_to_zero: Option<bool>,
     /// Image of pipelines without `spec.image` (`--worker-image`).
     pub worker_image: String,
     /// Where the operator runs, if it is known: it asks pods that are not ready why.

@@ -42,7 +42,7 @@ fn resolved(pipeline: &Value, migrated: bool) -> Resolved {
         served: Served { route: true, service_monitor: true, prometheus_rule: true, keda: true },
         external_metrics: Standing::Free,
         operator_url: Some("http://mutt-operator-metrics.mutt-system.svc:8080".to_owned()),
-        scale_to_zero: true,
+        scale_to_zero: Some(true),
         worker_image: "mutt-worker:3.0.0".to_owned(),
         ..Fetched::default()
     };

@@ -28,6 +28,7 @@ fn fetched(pipeline: &MuttPipeline, cluster: Cluster) -> Fetched {
         served: Served { keda: cluster.keda, ..Served::default() },
         operator_url: cluster.service.then(|| "http://operator.mutt.svc:8080".to_owned()),
         external_metrics,
+        scale_to_zero: Some(false),
         ..everything(pipeline)
     }
 }
@@ -155,10 +156,14 @@ fn zero_pods_only_where_something_brings_them_back() {
         assert_eq!(warnings.iter().map(|warning| warning.reason).collect::<Vec<_>>(), expected, "{role_name} {mode}");
     }
     let pipeline = pipeline(&lines("alerter", "External"));
-    let fetched = Fetched { scale_to_zero: true, ..fetched(&pipeline, BOTH) };
+    let fetched = Fetched { scale_to_zero: Some(true), ..fetched(&pipeline, BOTH) };
     let resolved = resolve(&pipeline, &fetched).unwrap();
     assert_eq!((resolved.alerter.role.scale.least(), resolved.warnings), (0, vec![]));
     assert!(may_scale_to_zero(&pipeline.spec));
+    let unasked = Fetched { scale_to_zero: None, ..fetched };
+    let resolved = resolve(&pipeline, &unasked).unwrap();
+    assert_eq!(resolved.alerter.role.scale.least(), 1);
+    assert!(resolved.warnings[0].message.contains("could not be asked"), "{:?}", resolved.warnings);
 }
 
 #[test]
