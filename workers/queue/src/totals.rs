@@ -81,7 +81,7 @@ pub struct QueueState {
     /// Elements.
     pub depth: i64,
     /// Since the oldest one was accepted, by Redis' clock; in processing, the oldest of what was taken first. `None` if
-    /// there is none, or it does not say when it came.
+    /// there is none, it does not say when it came, or it was replayed and lay in a dead letter queue meanwhile.
     pub oldest_age: Option<Duration>,
 }
 
@@ -152,7 +152,7 @@ impl Totals {
             &keys.dlq_dead,
         ]);
         call.arg(&keys.processing_alerter).arg(&keys.processing_moog);
-        let (flat, depths, in_flight, now_us, received): (Vec<Value>, [i64; 9], i64, i64, [String; 4]) =
+        let (flat, depths, in_flight, now_us, received): (Vec<Value>, [i64; 9], i64, i64, [Vec<u8>; 4]) =
             redis.run_as(&call).await?;
         let [
             ingest_queue,
@@ -184,8 +184,8 @@ impl Totals {
 }
 
 /// Clocks of two machines may differ; nothing is younger than now.
-fn age(received: &str, now_us: i64) -> Option<Duration> {
-    let received: jiff::Timestamp = received.parse().ok()?;
+fn age(received: &[u8], now_us: i64) -> Option<Duration> {
+    let received: jiff::Timestamp = std::str::from_utf8(received).ok()?.parse().ok()?;
     Some(Duration::from_micros(u64::try_from(now_us - received.as_microsecond()).unwrap_or(0)))
 }
 
@@ -204,9 +204,10 @@ mod tests {
     #[test]
     fn ages_are_by_redis_clock_and_never_negative() {
         let now_us = 1_764_072_010_500_000;
-        assert_eq!(age("2025-11-25T12:00:00.25Z", now_us), Some(Duration::from_millis(10_250)));
-        assert_eq!(age("2025-11-25T12:00:20Z", now_us), Some(Duration::ZERO));
-        assert_eq!(age("", now_us), None);
-        assert_eq!(age("yesterday", now_us), None);
+        assert_eq!(age(b"2025-11-25T12:00:00.25Z", now_us), Some(Duration::from_millis(10_250)));
+        assert_eq!(age(b"2025-11-25T12:00:20Z", now_us), Some(Duration::ZERO));
+        assert_eq!(age(b"", now_us), None);
+        assert_eq!(age(b"yesterday", now_us), None);
+        assert_eq!(age(b"\xff", now_us), None);
     }
 }

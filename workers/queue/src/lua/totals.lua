@@ -7,10 +7,14 @@
 -- queue, events in flight, alert queue, alerts in flight; '' = empty, or the element does not say}.
 
 -- The pipeline's own keys come last in an event, and an event's text comes last but a few names in an alert: the last
--- 4 KiB hold the time, and bound the search in an element of megabytes.
+-- 4 KiB hold the time, and bound the search in an element of megabytes. Anchored, or Lua would begin anew at every byte:
+-- 72 ms instead of 0.04 where there is no time. What was replayed says nothing: it lay in a dead letter queue meanwhile.
 local function received(list, index)
   local element = redis.call('LINDEX', list, index)
-  return element and string.match(string.sub(element, -4096), '.*"_received_at":"([^"]*)"') or ''
+  if not element then return '' end
+  local tail = string.sub(element, -4096)
+  if string.find(tail, '"_replays":', 1, true) then return '' end
+  return string.match(tail, '^.*"_received_at":"([^"]*)"') or ''
 end
 
 local depths = {

@@ -95,6 +95,20 @@ async fn depths_and_ages_of_both_queues_waiting_and_in_processing() {
 }
 
 #[tokio::test]
+async fn what_does_not_say_how_old_it_is_has_no_age() {
+    let p = Pipeline::fresh().await;
+    let time = r#""_received_at":"2001-07-01T00:00:00Z""#;
+    let silent = format!(r#"{{"hostname":"h","message":"{}"}}"#, "x".repeat(8_192));
+    let replayed = format!(r#"{{{time},"_replays":1}}"#);
+    for element in [silent.into_bytes(), replayed.into_bytes(), b"{\"_received_at\":\"\xff\"}".to_vec()] {
+        p.pusher("ingestor").push(&[plain(std::slice::from_ref(&element))]).await.unwrap();
+        let [waiting, ..] = p.totals().await.queues();
+        assert_eq!((waiting.depth, waiting.oldest_age), (1, None));
+        take(&p.alerter("a"), 1).await;
+    }
+}
+
+#[tokio::test]
 async fn the_doorbell_rings_and_moves_nothing() {
     let p = Pipeline::fresh().await;
     let mut bell = Doorbell::new(&p.redis, &p.keys.ingest_queue);
