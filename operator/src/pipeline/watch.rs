@@ -18,6 +18,7 @@ use kube::{
     },
 };
 use mutt_crds::MuttPipeline;
+use serde_json::{Value, json};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -172,7 +173,9 @@ impl Watches {
             match message {
                 Message::Pipeline(watch, event) => self.pipeline(watch, *event, &queue, &mut gone),
                 Message::Child(kind, watch, event) => {
+                    let idle = self.has_only_measured(kind, &event);
                     match self.children.get_mut(&kind).and_then(|mirror| mirror.take(watch, *event)) {
+                        Some(Seen::Object(_)) if idle => {}
                         Some(Seen::Object(child)) => queue.call_owner_of(&child),
                         Some(Seen::Listed(children)) => children.iter().for_each(|child| queue.call_owner_of(child)),
                         None => {}
@@ -193,6 +196,14 @@ impl Watches {
                 }
             }
         }
+    }
+
+    /// Whether an autoscaler has nothing to say but what it measures, every 15 s.
+    fn has_only_measured(&self, kind: ChildKind, event: &Event<DynamicObject>) -> bool {
+        let Event::Apply(object) = event else { return false };
+        let Some(mirror) = self.children.get(&kind).filter(|_| kind.is_autoscaler()) else { return false };
+        let known = mirror.store().get(&ObjectRef::from_obj_with(object, kind.resource()));
+        known.is_some_and(|known| what_counts(&known) == what_counts(object))
     }
 
     fn unread(&self) -> String {
@@ -237,6 +248,15 @@ impl Watches {
             queue.call_by(pipeline.clone());
         }
     }
+}
+
+/// What of an autoscaler asks for a reconcile: whose it is, what it is to do, and what it says of itself.
+fn what_counts(scaler: &DynamicObject) -> (ObjectMeta, &Value, Vec<Value>) {
+    let meta = ObjectMeta { managed_fields: None, resource_version: None, ..scaler.metadata.clone() };
+    let said = scaler.data["status"]["conditions"].as_array().into_iter().flatten();
+    let said = said
+        .map(|condition| json!([condition["type"], condition["status"], condition["reason"], condition["message"]]));
+    (meta, &scaler.data["spec"], said.collect())
 }
 
 fn reference(meta: &ObjectMeta) -> ObjectRef<Stored> {
@@ -348,6 +368,26 @@ mod tests {
             assert_eq!(calls.next().await.unwrap().name, "core");
         }
         caller.abort();
+    }
+
+    #[test]
+    fn what_an_autoscaler_measures_is_no_news_and_what_it_says_is() {
+        let scaler = |version: &str, measured: i32, reason: &str| -> DynamicObject {
+            let conditions =
+                [json!({"type": "ScalingActive", "status": "True", "reason": reason, "lastTransitionTime": version})];
+            let status = json!({"currentMetrics": [measured], "conditions": conditions});
+            let meta = json!({"name": "core-alerter", "resourceVersion": version});
+            serde_json::from_value(json!({"metadata": meta, "spec": {"maxReplicas": 9}, "status": status})).unwrap()
+        };
+        let before = scaler("1", 5, "ValidMetricFound");
+        assert!(what_counts(&before) == what_counts(&scaler("2", 6, "ValidMetricFound")));
+        assert!(what_counts(&before) != what_counts(&scaler("2", 5, "FailedGetExternalMetric")));
+        let mut other = scaler("2", 5, "ValidMetricFound");
+        other.data["spec"]["maxReplicas"] = json!(3);
+        assert!(what_counts(&before) != what_counts(&other));
+        other = before.clone();
+        other.metadata.labels = Some(BTreeMap::new());
+        assert!(what_counts(&before) != what_counts(&other));
     }
 
     #[test]
