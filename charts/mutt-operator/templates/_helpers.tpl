@@ -131,7 +131,13 @@ imagePullSecrets:
       fieldPath: metadata.namespace
 {{- end }}
 
-{{- /* The page with a section for each alert; the alerts of pipelines link there, too (operator/src/pipeline/build/prometheus). */}}
+{{- /* The page with a section for each alert, as the dashboards name it. */}}
+{{- define "mutt-operator.runbooksFile" -}}
+manifests/prometheus/runbooks.md
+{{- end }}
+
+{{- /* Where it can be read; the operator does the same for the alerts of pipelines. */}}
 {{- define "mutt-operator.runbooks" -}}
-https://github.com/mutt-dev/mutt/blob/main/manifests/prometheus/runbooks.md
+{{- with .Values.metrics.prometheusRule.runbookBaseUrl }}{{ trimSuffix "/" . }}/{{ end }}
+{{- include "mutt-operator.runbooksFile" . }}
 {{- end }}

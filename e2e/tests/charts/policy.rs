@@ -133,8 +133,11 @@ fn templates_look_nothing_up_and_make_nothing_random() {
     }
 }
 
+/// As dashboards name them.
+const RUNBOOKS: &str = "manifests/prometheus/runbooks.md";
+
 #[test]
-fn dashboards_arrive_as_they_are() {
+fn dashboards_arrive_as_they_are_with_the_address_of_the_runbooks() {
     let (_, documents) = renders().into_iter().find(|(case, _)| case == "mutt-operator-all").unwrap();
     let maps = documents.iter().filter(|document| document["kind"] == "ConfigMap");
     let rendered: BTreeMap<String, Value> = maps
@@ -145,9 +148,14 @@ fn dashboards_arrive_as_they_are() {
     let files: BTreeMap<String, Value> = files
         .map(|entry| entry.unwrap())
         .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap()))
+        // As in `ci/all-values.yaml`.
+        .map(|(name, text)| {
+            (name, text.replace(RUNBOOKS, &format!("https://git.example.net/mutt/blob/main/{RUNBOOKS}")))
+        })
         .map(|(name, text)| (format!("mutt-{name}"), serde_json::from_str(&text).unwrap()))
         .collect();
     assert_eq!(rendered, files);
+    assert!(rendered["mutt-pipeline.json"].to_string().contains(": https://git.example.net/mutt/blob/main/manifests"));
 }
 
 #[test]

@@ -16,6 +16,7 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("mutt-operator", "watchNamespaces={a,a}", &["watchNamespaces"]),
     ("mutt-operator", "metrics.serviceMonitor.enable=true", &["serviceMonitor", "enable"]),
     ("mutt-operator", "metrics.serviceMonitor.interval=30", &["interval"]),
+    ("mutt-operator", "metrics.prometheusRule.runbookBaseUrl=git.example.net", &["runbookBaseUrl"]),
     ("mutt-operator", "log.format=xml", &["format"]),
     ("mutt-operator", "livenessProbe.httpGet.path=/x", &["livenessProbe", "httpGet"]),
     ("mutt-operator", "leaderElection.enabled=false", &["leaderElection.enabled=false allows replicas=1 only"]),

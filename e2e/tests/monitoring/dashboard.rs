@@ -11,8 +11,9 @@ const COLUMNS: u64 = 24;
 const HEIGHT: u64 = 8;
 /// Version of the JSON that Grafana 10.3 and later write.
 const SCHEMA_VERSION: u64 = 39;
-/// The page with a section for each alert.
-pub(crate) const RUNBOOKS: &str = "https://github.com/mutt-dev/mutt/blob/main/manifests/prometheus/runbooks.md";
+/// The page with a section for each alert. Where it can be read is known to the installation alone: the chart puts that before it,
+/// and Grafana makes a link of it, as descriptions are Markdown.
+pub(crate) const RUNBOOKS: &str = "manifests/prometheus/runbooks.md";
 
 /// A member that must be there.
 fn text<'a>(value: &'a Value, member: &str) -> &'a str {
@@ -42,7 +43,7 @@ pub(crate) fn for_grafana(name: &str, written: &Value) -> Value {
     json!({
         "uid": format!("mutt-{name}"),
         "title": text(written, "title"),
-        "description": text(written, "description"),
+        "description": format!("{}\n\nWhat each alert means: {RUNBOOKS}", text(written, "description")),
         "tags": ["mutt"],
         "schemaVersion": SCHEMA_VERSION,
         "editable": true,
@@ -56,16 +57,8 @@ pub(crate) fn for_grafana(name: &str, written: &Value) -> Value {
             "expr": scope.fill("max by (alertname) (ALERTS{alertstate=\"firing\",severity=\"critical\",ALERTS_OF})"),
             "titleFormat": "{{alertname}}", "step": "60s",
         }]},
-        "links": [dashboards_link(), link("Runbooks", RUNBOOKS, "What each alert means")],
+        "links": [dashboards_link()],
         "panels": panels,
-    })
-}
-
-/// To a page outside of Grafana.
-fn link(title: &str, url: &str, tooltip: &str) -> Value {
-    json!({
-        "type": "link", "title": title, "url": url, "icon": "doc", "tooltip": tooltip, "targetBlank": true,
-        "asDropdown": false, "includeVars": false, "keepTime": false, "tags": [],
     })
 }
 
@@ -108,8 +101,8 @@ fn panel_for_grafana(scope: &Scope, panel: &Value) -> Value {
         "links": [],
     });
     if let Some(alert) = panel["runbook"].as_str() {
-        let section = format!("{RUNBOOKS}#{}", alert.to_lowercase());
-        made["links"] = json!([link(&format!("Runbook: {alert}"), &section, "What to do")]);
+        let runbook = format!("{}\n\n{alert}: {RUNBOOKS}#{}", text(panel, "text"), alert.to_lowercase());
+        made["description"] = json!(runbook);
     }
     if panel["transformations"].is_array() {
         made["transformations"] = panel["transformations"].clone();

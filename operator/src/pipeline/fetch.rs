@@ -55,6 +55,7 @@ pub async fn fetch(this: &Pipelines, pipeline: &MuttPipeline) -> Surroundings {
         operator_url: operator_url(&this.context.args),
         scale_to_zero: scale_to_zero(this, pipeline, &namespace, &uid).await,
         worker_image: this.context.args.worker_image.clone(),
+        runbook_base_url: this.context.args.runbook_base_url.clone(),
         operator_namespace: this.context.args.pod_namespace.clone(),
     };
     Surroundings { fetched, rules: this.context.rules.get(&namespace, &pipeline.name_any(), &uid), errors }

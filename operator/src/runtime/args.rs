@@ -32,6 +32,8 @@ pub struct Args {
     pub external_metrics: ExternalMetricsArgs,
     /// The Service in front of `http_port`, in the pod's namespace; KEDA asks it for the queues. `None` = there is none.
     pub service: Option<String>,
+    /// Where the files of MUTT's repository are to be read, without `/` at the end: alerts lead there.
+    pub runbook_base_url: Option<String>,
     /// Only look whether the operator in the cluster works, print it, and end.
     pub check: bool,
 }
@@ -185,6 +187,9 @@ pub struct Given {
     /// Service in front of the port of /metrics, in the pod's namespace: KEDA asks it for the depth of queues
     #[arg(long, env = "HTTP_SERVICE", value_name = "NAME")]
     service: Option<String>,
+    /// Where MUTT's repository is to be read: alerts of pipelines lead to its manifests/prometheus/runbooks.md [default: they name that file]
+    #[arg(long, env = "RUNBOOK_BASE_URL", value_name = "URL")]
+    runbook_base_url: Option<String>,
     /// Look whether the operator in the cluster works: CRDs there and readable, a leader alive; exit code 0 = yes, 1 = no
     #[arg(long)]
     check: bool,
@@ -222,6 +227,7 @@ impl Args {
         }
         let external_metrics = faults.external_metrics(&given);
         let service = faults.service_name("--service", given.service.as_deref());
+        let runbook_base_url = faults.base_url("--runbook-base-url", given.runbook_base_url.as_deref());
         if !faults.0.is_empty() {
             return Err(Faults(faults.0));
         }
@@ -242,6 +248,7 @@ impl Args {
             concurrency: concurrency as u16,
             external_metrics,
             service,
+            runbook_base_url,
             check: given.check,
         })
     }
@@ -324,6 +331,20 @@ impl Reader {
         Some(name.to_owned())
     }
 
+    /// An empty text is none, and no fault. Passwords do not belong into alerts.
+    fn base_url(&mut self, flag: &str, text: Option<&str>) -> Option<String> {
+        let text = text.filter(|text| !text.is_empty())?;
+        let usable = |url: &url::Url| {
+            let bare = url.username().is_empty() && url.password().is_none();
+            ["http", "https"].contains(&url.scheme()) && bare && url.query().is_none() && url.fragment().is_none()
+        };
+        let Some(url) = url::Url::parse(text).ok().filter(usable) else {
+            self.0.push(format!("{flag}: no http or https URL without user, query and fragment"));
+            return None;
+        };
+        Some(url.as_str().trim_end_matches('/').to_owned())
+    }
+
     /// RFC 1035 label: what a Service is called.
     fn service_name(&mut self, flag: &str, text: Option<&str>) -> Option<String> {
         let name = text.filter(|text| !text.is_empty())?;
@@ -401,6 +422,7 @@ mod tests {
             "--external-metrics-certificate=cert-manager",
             "--external-metrics-secret=rel-external-metrics",
             "--service=rel-metrics",
+            "--runbook-base-url=https://git.example.net/mutt/",
         ])
         .unwrap();
         assert_eq!(args.watch_namespaces, ["a", "b", "c"]);
@@ -413,6 +435,7 @@ mod tests {
         assert_eq!((args.http_port, args.concurrency, args.log_format), (9000, 4, Some(LogFormat::Json)));
         assert_eq!((args.pod_name.as_str(), args.pod_namespace.as_deref()), ("rel-0", Some("mutt")));
         assert_eq!(args.service.as_deref(), Some("rel-metrics"));
+        assert_eq!(args.runbook_base_url.as_deref(), Some("https://git.example.net/mutt"));
         let external_metrics = ExternalMetricsArgs {
             enabled: true,
             port: 9443,
@@ -442,6 +465,7 @@ mod tests {
             "--external-metrics-certificate=found",
             "--external-metrics-secret=a_b",
             "--service=-",
+            "--runbook-base-url=https://user:secret@git.example.net",
         ])
         .unwrap_err()
         .to_string();
@@ -461,9 +485,11 @@ mod tests {
             "--external-metrics-certificate",
             "--external-metrics-secret",
             "--service",
+            "--runbook-base-url",
         ] {
             assert!(faults.lines().any(|line| line.starts_with(flag)), "{flag} is missing in:\n{faults}");
         }
+        assert!(!faults.contains("secret@"), "{faults}");
     }
 
     #[test]

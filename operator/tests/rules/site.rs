@@ -119,6 +119,7 @@ impl Site {
             concurrency: 4,
             external_metrics: ExternalMetricsArgs::default(),
             service: None,
+            runbook_base_url: None,
             check: false,
         };
         let context = Arc::new(Context::with_client(args, self.client.clone(), Arc::new(Metrics::new().unwrap())));

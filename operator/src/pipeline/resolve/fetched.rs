@@ -27,6 +27,8 @@ pub struct Fetched {
     pub scale_to_zero: Option<bool>,
     /// Image of pipelines without `spec.image` (`--worker-image`).
     pub worker_image: String,
+    /// Where MUTT's repository is to be read (`--runbook-base-url`).
+    pub runbook_base_url: Option<String>,
     /// Where the operator runs, if it is known: it asks pods that are not ready why.
     pub operator_namespace: Option<String>,
 }

@@ -74,6 +74,7 @@ pub fn resolve(pipeline: &MuttPipeline, fetched: &Fetched) -> Result<Resolved, R
         }),
         service_monitor: exposure::service_monitor(spec, fetched.served, found),
         prometheus_rule: exposure::prometheus_rule(spec, fetched.served, found),
+        runbook_base_url: fetched.runbook_base_url.clone(),
         network_policy: exposure::network_policy(spec, fetched.operator_namespace.as_deref()),
         log_level: spec.log_level.clone(),
         paused: spec.paused,

@@ -162,6 +162,8 @@ pub struct Resolved {
     pub service_monitor: Option<MonitorSpec>,
     /// A PrometheusRule is wanted and its API is served.
     pub prometheus_rule: Option<MonitorSpec>,
+    /// Where MUTT's repository is to be read: alerts lead there.
+    pub runbook_base_url: Option<String>,
     /// NetworkPolicies.
     pub network_policy: Option<NetworkPolicySpec>,
     /// Log level of all workers.

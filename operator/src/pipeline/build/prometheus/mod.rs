@@ -13,8 +13,10 @@ use crate::pipeline::resolve::Resolved;
 
 const SOURCE: &str = include_str!("rules.yaml");
 const EVERY_PIPELINE: &str = r#"pipeline!="""#;
-/// What `RUNBOOKS` in the source stands for: the page with a section for each alert. The charts' alerts link there, too.
-pub const RUNBOOKS: &str = "https://github.com/mutt-dev/mutt/blob/main/manifests/prometheus/runbooks.md";
+/// Stands in the source for the page with a section for each alert.
+const RUNBOOKS: &str = "RUNBOOKS";
+/// That page in MUTT's repository, of which nobody but the installation knows where it can be read.
+const RUNBOOKS_FILE: &str = "manifests/prometheus/runbooks.md";
 /// Label of an alert that is about a role which must have workers.
 const ROLE: &str = "role";
 
@@ -42,7 +44,9 @@ pub(super) fn selector(pipeline: &Resolved) -> String {
 
 /// The rules about one pipeline.
 fn config(pipeline: &Resolved) -> Result<PrometheusRuleConfig, serde_saphyr::Error> {
-    serde_saphyr::from_str(&SOURCE.replace(EVERY_PIPELINE, &selector(pipeline)).replace("RUNBOOKS", RUNBOOKS))
+    let base = pipeline.runbook_base_url.as_ref();
+    let runbooks = base.map_or_else(|| RUNBOOKS_FILE.to_owned(), |base| format!("{base}/{RUNBOOKS_FILE}"));
+    serde_saphyr::from_str(&SOURCE.replace(EVERY_PIPELINE, &selector(pipeline)).replace(RUNBOOKS, &runbooks))
 }
 
 /// A role that a pipeline does not have, or that may be scaled to zero, is not missed.
@@ -62,7 +66,7 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/prometheus/mutt.rules.yaml");
         let rules = format!(
             "# Written by `make golden` out of operator/src/pipeline/build/prometheus/rules.yaml; do not edit.\n{}",
-            SOURCE.replace("RUNBOOKS", RUNBOOKS)
+            SOURCE.replace(RUNBOOKS, RUNBOOKS_FILE)
         );
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(path, &rules).unwrap();
@@ -80,7 +84,7 @@ mod tests {
             assert_eq!(selectors, rule.expr.matches(&format!("{{{EVERY_PIPELINE}")).count(), "{what}: {}", rule.expr);
             let Some(alert) = &rule.alert else { continue };
             assert!(["critical", "warning"].contains(&rule.labels["severity"].as_str()), "{alert}");
-            assert_eq!(rule.annotations["runbook_url"], format!("RUNBOOKS#{}", alert.to_lowercase()));
+            assert_eq!(rule.annotations["runbook_url"], format!("{RUNBOOKS}#{}", alert.to_lowercase()));
             assert!(rule.annotations["description"].contains("{{ $value | humanize"), "{alert}");
             for label in rule.labels.keys() {
                 // Prometheus gives its templates the labels of the expression, not those that the rule adds.

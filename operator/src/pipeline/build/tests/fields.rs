@@ -271,6 +271,22 @@ fn a_database_pod_takes_no_connection() {
 }
 
 #[test]
+fn alerts_lead_to_the_runbooks_where_the_operator_is_told_that_they_are() {
+    let mut pipeline = resolved(&case("full"), true);
+    let mut links = |base: Option<&str>| -> Vec<String> {
+        pipeline.runbook_base_url = base.map(str::to_owned);
+        let rules = build(&pipeline).prometheus_rules;
+        let rules = rules.iter().map(|rule| serde_json::to_value(rule).unwrap()).collect::<Vec<_>>();
+        let groups = rules[0]["spec"]["groups"].as_array().unwrap().iter();
+        let links = groups.flat_map(|group| group["rules"].as_array().unwrap());
+        links.filter_map(|rule| rule["annotations"]["runbook_url"].as_str()).map(str::to_owned).collect()
+    };
+    let (without, with) = (links(None), links(Some("https://git.example.net/mutt")));
+    assert!(without.len() > 20 && without[0] == "manifests/prometheus/runbooks.md#mutterrorbudgetburn", "{without:?}");
+    assert!(without.iter().zip(&with).all(|(file, link)| *link == format!("https://git.example.net/mutt/{file}")));
+}
+
+#[test]
 fn a_role_that_there_is_none_of_or_that_may_be_scaled_to_zero_is_not_missed_by_prometheus() {
     let missed = |mut pipeline: Value| -> Vec<String> {
         pipeline["spec"]["monitoring"] = json!({"prometheusRule": {}});
