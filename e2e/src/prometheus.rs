@@ -51,7 +51,7 @@ impl Prometheus {
                 .stderr(log);
             let mut child = ManagedChild::spawn(command, Signal::KILL).unwrap();
             if answers(&mut child, port).await {
-                return Self { child, port, directory: directory };
+                return Self { child, port, directory };
             }
         }
         panic!("prometheus does not start: {}", fs::read_to_string(directory.path().join("log")).unwrap_or_default());
@@ -92,7 +92,7 @@ impl Prometheus {
 /// Nobody waits minutes in a test for the groups that have an interval of their own.
 fn rules() -> String {
     let text = fs::read_to_string(repository().join("manifests/prometheus").join(RULES)).unwrap();
-    text.lines().filter(|line| !line.starts_with("    interval: ")).map(|line| format!("{line}\n")).collect()
+    text.split_inclusive('\n').filter(|line| !line.starts_with("    interval: ")).collect()
 }
 
 /// Whether it is ready; false if it has ended.
