@@ -88,7 +88,7 @@ impl Numbers {
 }
 
 /// Metrics that the HorizontalPodAutoscaler looks at: names of external ones, and `cpu`.
-async fn looks_at(site: &Site, metrics: &[&str]) {
+pub(crate) async fn looks_at(site: &Site, metrics: &[&str]) {
     eventually(&format!("it looks at {metrics:?}"), async || {
         let scaler = site.get::<HorizontalPodAutoscaler>(NAME).await?;
         let found = scaler.spec?.metrics?.into_iter().map(|metric| match metric.external {

@@ -93,11 +93,17 @@ pub(crate) struct Operator {
 impl Operator {
     /// Starts one for some namespaces; none = all.
     pub(crate) async fn start(kubeconfig: &Path, namespaces: &[&str]) -> Self {
+        let flags: Vec<_> = namespaces.iter().map(|namespace| format!("--watch-namespace={namespace}")).collect();
+        Self::start_with(kubeconfig, &flags.iter().map(String::as_str).collect::<Vec<_>>()).await
+    }
+
+    /// Starts one with more flags.
+    pub(crate) async fn start_with(kubeconfig: &Path, more: &[&str]) -> Self {
         let mut flags: Vec<_> =
             ["mutt-operator", "--leader-election=false", "--pod-namespace=mutt-system", "--service=operator-metrics"]
                 .map(str::to_owned)
                 .into();
-        flags.extend(namespaces.iter().map(|namespace| format!("--watch-namespace={namespace}")));
+        flags.extend(more.iter().map(|flag| (*flag).to_owned()));
         let args = Args::new(<Given as clap::Parser>::try_parse_from(flags).unwrap()).unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
         let client = client(kubeconfig, metrics.clone()).await;

@@ -7,6 +7,7 @@ mod admission;
 mod api;
 mod autoscaling;
 mod children;
+mod claimed;
 mod foreign;
 mod golden;
 mod harness;
