@@ -30,6 +30,8 @@ run: ## Build and start everything on this machine, with sample rules and traffi
 
 .PHONY: test
 test: setup fmt clippy deny unit e2e ## Run every check and every test.
+	@if e2e/cluster/build-keda cached; then printf 'test: all passed, with the real KEDA\n'; \
+	else printf 'test: all passed, without the real KEDA, whose programs are not in the cache (make keda)\n'; fi
 
 .PHONY: fmt
 fmt: ## Check the formatting.
@@ -69,6 +71,11 @@ e2e: cluster-binaries images ## Tests that drive everything from outside: daemon
 	$(CARGO) test -p mutt-cluster --features node --test run --locked --no-run
 	$(AS_ROOT) $(CARGO) test -p mutt-cluster --features node --test run --locked --offline
 	$(IN_CLUSTER) $(CARGO) test -p mutt-e2e --locked --offline -- --skip keda::
+	@if e2e/cluster/build-keda cached; then \
+		printf 'keda: its programs are in the cache, so the node with the real KEDA is next\n'; $(WITH_KEDA); \
+	else \
+		printf 'keda: its programs are not in the cache, so the test with the real KEDA is left to `make keda`\n'; \
+	fi
 
 .PHONY: keda
 keda: REGISTRY = localhost

@@ -34,13 +34,18 @@ pub(crate) struct Flood {
 }
 
 impl Flood {
-    /// Applies the rules for the flood's events: most are audited only.
+    /// Makes alerters use the rules for the flood's events: most are audited only.
     pub(crate) async fn rules(pipeline: &Deployed) {
+        Self::apply_rules(pipeline).await;
+        pipeline.rule_active("flood-alert").await;
+        pipeline.rule_active("flood-quiet").await;
+    }
+
+    /// Applies them; without alerters they do not become active.
+    pub(crate) async fn apply_rules(pipeline: &Deployed) {
         let alert = rule(pipeline.namespace, "flood-alert", "contains: FLOOD-ALERT");
         let quiet = rule(pipeline.namespace, "flood-quiet", "contains: FLOOD-QUIET");
         apply(&format!("{alert}{}", quiet.replace("production: Page_and_ticket", "production: Ignore"))).await;
-        pipeline.rule_active("flood-alert").await;
-        pipeline.rule_active("flood-quiet").await;
     }
 
     /// Sends whenever fewer than `level` events wait; the events are numbered from `first` on.

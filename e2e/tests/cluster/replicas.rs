@@ -61,11 +61,10 @@ impl Replicas {
         .await;
     }
 
-    /// The smallest numbers, wanted and ready, from a moment on; what was the case at that moment counts.
-    pub(crate) fn least_since(&self, moment: Instant) -> (i64, i64) {
+    /// The smallest number that was wanted from a moment on; what was the case at that moment counts.
+    pub(crate) fn least_since(&self, moment: Instant) -> i64 {
         let seen = self.seen.lock().unwrap();
         let first = seen.iter().rposition(|seen| seen.at <= moment).unwrap_or(0);
-        let least = |number: fn(&Seen) -> i64| seen[first..].iter().map(number).min().unwrap_or(0);
-        (least(|seen| seen.wanted), least(|seen| seen.ready))
+        seen[first..].iter().map(|seen| seen.wanted).min().unwrap_or(0)
     }
 }

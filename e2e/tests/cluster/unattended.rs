@@ -35,7 +35,7 @@ async fn replicas_hold_without_the_operator_and_nothing_is_left_of_it() {
     away_and_back(NAMESPACE).await;
     killed(NAMESPACE).await;
     uninstalled(&pipeline, accepted).await;
-    assert_eq!(replicas.least_since(start).0, MOST, "alerters were taken away while the operator was");
+    assert_eq!(replicas.least_since(start), MOST, "alerters were taken away while the operator was");
     drop(replicas);
     kubectl(&["delete", "namespace", "mutt-system", NAMESPACE, "--wait=true", "--timeout=3m"]).await;
     run("helm", &["uninstall", "mutt-crds"]).await.unwrap();
