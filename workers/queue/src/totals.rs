@@ -111,9 +111,11 @@ impl Totals {
             - self.refused
     }
 
-    /// `mutt_conservation_gap`: both gaps together.
+    /// `mutt_conservation_gap`: the gap that is further from 0; a lost event and an invented alert do not make up for
+    /// each other.
     pub fn gap(&self) -> i64 {
-        self.gap_events() + self.gap_alerts()
+        let (events, alerts) = (self.gap_events(), self.gap_alerts());
+        if events.abs() >= alerts.abs() { events } else { alerts }
     }
 
     /// Both queues, waiting and in processing. Retries that wait and alerts refused during a pause are in neither.

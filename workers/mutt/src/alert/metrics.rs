@@ -52,6 +52,8 @@ pub(crate) struct Metrics {
     pub partitions_missing: IntGauge,
     /// Batches held because PostgreSQL or Redis is away.
     pub holding: IntGauge,
+    /// 1 while PostgreSQL answers.
+    pub postgres_up: IntGauge,
     /// 1 while the alert queue is above its threshold and nothing is taken.
     pub deferring: IntGauge,
     /// Batches taken over from workers that let them lapse.
@@ -137,6 +139,7 @@ impl Metrics {
                 "Months from now to three ahead without a partition: run mutt db retention",
             )?,
             holding: new.gauge("mutt_alerter_batches_holding", "Batches held because PostgreSQL or Redis is away")?,
+            postgres_up: new.gauge("mutt_alerter_postgres_up", "1 while PostgreSQL answers and has the schema")?,
             deferring: new.gauge("mutt_alerter_deferring", "1 while nothing is taken because the alert queue is too long")?,
             taken_over: new.counter("mutt_alerter_batches_taken_over_total", "Batches taken over from lapsed workers")?,
             leases_lost: new.counter("mutt_alerter_leases_lost_total", "Batches that another worker took over from this one")?,

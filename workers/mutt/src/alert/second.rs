@@ -144,7 +144,9 @@ async fn pulse(redis: Redis, pool: PgPool, board: Arc<Board>) {
             Err(error) => board.redis.down(error),
         }
         // The table rather than SELECT 1: without the schema nothing can be audited.
-        match sqlx::query("SELECT FROM audit_batch LIMIT 0").execute(&pool).await {
+        let answer = sqlx::query("SELECT FROM audit_batch LIMIT 0").execute(&pool).await;
+        board.metrics.postgres_up.set(i64::from(answer.is_ok()));
+        match answer {
             Ok(_) => board.postgres.up(),
             Err(error) => board.postgres.down(describe(&error)),
         }
@@ -176,7 +178,11 @@ async fn gauges(redis: Redis, keys: Arc<Keys>, board: Arc<Board>) {
                 metrics.processing_list_depth.set(totals.in_flight);
             }
             Err(error) => {
-                metrics.queues.unknown();
+                if metrics.queues.unknown() {
+                    for gauge in [&metrics.queue_depth, &metrics.dlq_depth, &metrics.processing_list_depth] {
+                        gauge.set(0);
+                    }
+                }
                 board.redis.down(error);
             }
         }

@@ -110,6 +110,20 @@ impl Metrics {
         self.alerts.with_label_values(&[status]).inc();
     }
 
+    /// What Redis told of all forwarders is too old to be told: the others know better.
+    pub(crate) fn forget_shared(&self) {
+        for gauge in [
+            &self.breaker_state,
+            &self.breaker_failures,
+            &self.paused,
+            &self.queue_depth,
+            &self.dlq_depth,
+            &self.processing_depth,
+        ] {
+            gauge.set(0);
+        }
+    }
+
     /// The shared breaker as an answer showed it.
     pub(crate) fn breaker(&self, breaker: &Breaker) {
         self.breaker_state.set(breaker.state.number());

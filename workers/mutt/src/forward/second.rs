@@ -171,7 +171,9 @@ async fn read(
                 metrics.processing_depth.set(totals.alerts_in_flight);
             }
             Err(error) => {
-                metrics.queues.unknown();
+                if metrics.queues.unknown() {
+                    metrics.forget_shared();
+                }
                 state.down(error);
             }
         }

@@ -39,7 +39,11 @@ pub(crate) async fn watch(lane: &Lane, settings: &IngestorSettings, redis: &Depe
         match seen {
             Ok(()) => redis.up(),
             Err(error) => {
-                lane.shared.metrics.queues.unknown();
+                let metrics = &lane.shared.metrics;
+                if metrics.queues.unknown() {
+                    metrics.queue_depth.set(0);
+                    metrics.redis_bytes.set(0);
+                }
                 redis.down(error);
             }
         }
@@ -91,7 +95,14 @@ async fn look(lane: &Lane, settings: &IngestorSettings, turn: u64) -> Result<(),
         let depth_max = depth_max.unwrap_or(settings.max_queue_size);
         shared.gate.set_depth_max(depth_max);
         shared.metrics.queue_limit.set(depth_max as i64);
-        shared.metrics.queues.set(&Totals::read(redis, keys).await?);
+        // For people only: a script that this ingestor may not run keeps no event out.
+        match Totals::read(redis, keys).await {
+            Ok(totals) => shared.metrics.queues.set(&totals),
+            Err(error) => {
+                tracing::debug!(%error, "totals");
+                shared.metrics.queues.unknown();
+            }
+        }
     }
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! Where the objectives are recorded.
 
+use std::fmt;
+
 use url::Url;
 
-use super::Reader;
+use super::{Origin, Reader};
 
 /// Which Prometheus, and which series of it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct SloSettings {
     /// `None`: nobody said which.
     pub(crate) prometheus: Option<Url>,
@@ -27,6 +29,14 @@ impl SloSettings {
     }
 }
 
+/// Without the URL, which may hold a password.
+impl fmt::Debug for SloSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.prometheus.as_ref().and_then(Url::host_str);
+        f.debug_struct("SloSettings").field("host", &host).field("selector", &self.selector).finish_non_exhaustive()
+    }
+}
+
 const PROMETHEUS: &str = "PROMETHEUS_URL";
 const SELECTOR: &str = "SLO_SELECTOR";
 
@@ -34,6 +44,10 @@ fn url(reader: &mut Reader<'_>, text: &str) -> Option<Url> {
     let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
     if url.is_none() {
         reader.fault(PROMETHEUS, "expected http://… or https://…");
+    }
+    let has_password = url.as_ref().is_some_and(|url| url.password().is_some());
+    if has_password && reader.vars().origin(PROMETHEUS) == Some(Origin::Flag) {
+        reader.fault(PROMETHEUS, "holds a password, and flags are seen by everyone; give it by the environment");
     }
     url
 }

@@ -15,6 +15,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
 const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// The recorded names (see `manifests/prometheus/mutt.rules.yaml`).
 const ERRORS: &str = "mutt:slo_errors:ratio_rate";
+const ALERTS: &str = "ALERTS";
 const BUDGET: &str = "mutt:slo_budget:ratio";
 
 /// Why Prometheus does not say.
@@ -59,6 +60,9 @@ struct Labels {
     name: String,
     #[serde(default)]
     slo: String,
+    /// Of an alert.
+    #[serde(default)]
+    long: String,
     #[serde(default)]
     namespace: String,
     #[serde(default)]
@@ -82,8 +86,12 @@ impl Prometheus {
         // Both fail on a URL without a host only, which the settings refuse.
         let _ = shown.set_username("");
         let _ = shown.set_password(None);
+        shown.set_query(None);
         let separator = if selector.is_empty() { "" } else { "," };
-        let promql = format!("{{__name__=~\"{ERRORS}.+|{BUDGET}\"{separator}{selector}}}");
+        let promql = format!(
+            "{{__name__=~\"{ERRORS}.+|{BUDGET}\"{separator}{selector}}} or \
+             {ALERTS}{{alertname=\"MuttErrorBudgetBurn\",alertstate=\"firing\"{separator}{selector}}}"
+        );
         let mut query = base;
         // Prometheus may be served below a path.
         query.set_path(&format!("{}/api/v1/query", query.path().trim_end_matches('/')));
@@ -123,6 +131,7 @@ fn recorded(data: Data) -> Recorded {
         recorded.pipelines.insert(format!("{}/{}", metric.namespace, metric.pipeline));
         match metric.name.strip_prefix(ERRORS) {
             Some(window) => drop(recorded.errors.insert((metric.slo, window.to_owned()), value)),
+            None if metric.name == ALERTS => drop(recorded.burning.insert(metric.slo, metric.long)),
             None => drop(recorded.budgets.insert(metric.slo, value)),
         }
     }
@@ -156,7 +165,9 @@ mod tests {
             ("http://prom:9090/prometheus", "/prometheus/api/v1/query")
         );
         let (_, promql) = asks.query.query_pairs().next().unwrap();
-        assert_eq!(promql, r#"{__name__=~"mutt:slo_errors:ratio_rate.+|mutt:slo_budget:ratio",pipeline="core"}"#);
+        let series = r#"{__name__=~"mutt:slo_errors:ratio_rate.+|mutt:slo_budget:ratio",pipeline="core"}"#;
+        let alerts = r#"ALERTS{alertname="MuttErrorBudgetBurn",alertstate="firing",pipeline="core"}"#;
+        assert_eq!(promql, format!("{series} or {alerts}"));
     }
 
     #[test]
@@ -164,11 +175,12 @@ mod tests {
         let answer = r#"{"status":"success","data":{"resultType":"vector","result":[
             {"metric":{"__name__":"mutt:slo_errors:ratio_rate1h","slo":"a","namespace":"n","pipeline":"p"},"value":[1.5,"0.25"]},
             {"metric":{"__name__":"mutt:slo_errors:ratio_rate5m","slo":"a","namespace":"n","pipeline":"p"},"value":[1.5,"NaN"]},
+            {"metric":{"__name__":"ALERTS","slo":"a","long":"1h","namespace":"n","pipeline":"p"},"value":[1.5,"1"]},
             {"metric":{"__name__":"mutt:slo_budget:ratio","slo":"a","namespace":"n","pipeline":"p"},"value":[1.5,"0.01"]}]}}"#;
         let answer: Answer = serde_json::from_str(answer).unwrap();
         let recorded = recorded(answer.data.unwrap());
         assert_eq!(recorded.errors.into_iter().collect::<Vec<_>>(), [(("a".to_owned(), "1h".to_owned()), 0.25)]);
-        assert_eq!(recorded.budgets["a"], 0.01);
+        assert_eq!((recorded.budgets["a"], recorded.burning["a"].as_str()), (0.01, "1h"));
         assert_eq!(recorded.pipelines.into_iter().collect::<Vec<_>>(), ["n/p"]);
     }
 

@@ -1,6 +1,6 @@
 //! The command line of `mutt status`.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -87,7 +87,7 @@ async fn once(asked: &Asked, output: Output) -> Result<(), Fatal> {
         Output::Text => text::screen(&report),
         Output::Json => json(serde_json::to_string_pretty(&report))?,
     };
-    println!("{}", shown.trim_end());
+    show(shown.trim_end(), false)?;
     verdict(&report)
 }
 
@@ -129,7 +129,9 @@ async fn watch(asked: &Asked, output: Output, every: Duration, shutdown: &Shutdo
                     shown
                 }
             };
-            show(&shown, in_place)?;
+            if !show(&shown, in_place)? {
+                return Ok(());
+            }
             sleep(every).await;
         }
     };
@@ -161,8 +163,8 @@ fn json(made: serde_json::Result<String>) -> Result<String, Fatal> {
     made.map_err(|error| Fatal::failed("cannot write the result", error))
 }
 
-/// Writes a screen or a line; an end of the reader (`| head`) ends the watch.
-fn show(shown: &str, in_place: bool) -> Result<(), Fatal> {
+/// Writes a screen or a line; false if nobody reads any more (`| head`).
+fn show(shown: &str, in_place: bool) -> Result<bool, Fatal> {
     let mut out = std::io::stdout().lock();
     let written = if in_place {
         let drawn: String = shown.lines().flat_map(|line| [line, END_OF_LINE]).collect();
@@ -170,5 +172,9 @@ fn show(shown: &str, in_place: bool) -> Result<(), Fatal> {
     } else {
         writeln!(out, "{shown}")
     };
-    written.and_then(|()| out.flush()).map_err(|error| Fatal::failed("standard output", error))
+    match written.and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Fatal::failed("standard output", error)),
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::report::{Queue, Report, Webhook};
 use super::text::{several, span};
-use crate::slo::State;
+use crate::slo::{Slo, State};
 
 /// The alerts' own bound: what waits longer misses the objective of delivery.
 const AGE_MAX_S: f64 = 60.0;
@@ -12,11 +12,8 @@ const RATE_FULL: f64 = 0.9;
 /// One line for each.
 pub(super) fn of(report: &Report) -> Vec<String> {
     let mut problems = Vec::new();
-    if report.conservation_gap != 0 {
-        problems.push(format!(
-            "the balance is off by {}: events or alerts were lost (positive) or appeared (negative); did Redis lose data?",
-            report.conservation_gap
-        ));
+    if let Some(gap) = balance(report) {
+        problems.push(format!("the balance is off by {gap} (negative: more than were accepted); did Redis lose data?"));
     }
     let [ingest, alert] = &report.queues;
     for (queue, workers, role) in
@@ -34,7 +31,13 @@ pub(super) fn of(report: &Report) -> Vec<String> {
         let letters = several(*letters, "letter");
         problems.push(format!("dead letter queue {queue} holds {letters}: `mutt dlq list {queue}` says why"));
     }
-    for slo in report.slos.iter().filter(|slo| matches!(slo.status, State::AtRisk | State::Breached)) {
+    // One that was missed weeks ago, and is met since, needs nobody.
+    let burning = |slo: &&Slo| match slo.status {
+        State::AtRisk => true,
+        State::Breached => slo.burn_rate.is_some_and(|rate| rate > 1.0),
+        State::Ok | State::Unknown => false,
+    };
+    for slo in report.slos.iter().filter(burning) {
         problems.push(format!(
             "objective {} is {}: {}",
             slo.slo_name,
@@ -43,6 +46,13 @@ pub(super) fn of(report: &Report) -> Vec<String> {
         ));
     }
     problems
+}
+
+/// What is missing, if anything is.
+pub(super) fn balance(report: &Report) -> Option<String> {
+    let gaps = [(report.gap_events, "event"), (report.gap_alerts, "alert")];
+    let gaps: Vec<String> = gaps.iter().filter(|(gap, _)| *gap != 0).map(|(gap, what)| several(*gap, what)).collect();
+    (!gaps.is_empty()).then(|| gaps.join(" and "))
 }
 
 fn held(queue: &Queue) -> String {

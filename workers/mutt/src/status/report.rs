@@ -27,7 +27,9 @@ pub(super) struct Report {
     /// Alerts refused with 401, 403 or 404, kept while the forwarders pause.
     pub(super) refused: i64,
     pub(super) dead_letters: BTreeMap<&'static str, i64>,
-    pub(super) conservation_gap: i64,
+    /// Events and alerts that are missing (positive) or that nobody accepted (negative).
+    pub(super) gap_events: i64,
+    pub(super) gap_alerts: i64,
     pub(super) webhook: Webhook,
     pub(super) rules: Rules,
     pub(super) workers: Workers,
@@ -110,7 +112,8 @@ pub(super) fn report(before: &Look, now: &Look, slos: Vec<Slo>, source: &str) ->
         refused: now.totals.refused,
         dead_letters: now.totals.dead_letters().into_iter().collect(),
         // One that is not there at both looks is no gap.
-        conservation_gap: if before.totals.gap() == 0 { 0 } else { now.totals.gap() },
+        gap_events: if before.totals.gap_events() == 0 { 0 } else { now.totals.gap_events() },
+        gap_alerts: if before.totals.gap_alerts() == 0 { 0 } else { now.totals.gap_alerts() },
         webhook: webhook(now),
         rules: rules(before, now),
         workers: Workers { alerters: now.served.alive.len(), forwarders: now.moog.alive.len() },
@@ -132,25 +135,30 @@ fn queues(before: &Totals, now: &Totals, apart: Duration) -> [Queue; 2] {
         // A Redis that was emptied in between begins anew.
         (risen.max(0) as f64 / apart.as_secs_f64().max(0.001) * 10.0).round() / 10.0
     };
+    let [ingest_before, in_flight_before, alert_before, alerts_before] = before.queues();
+    let shrank = |queues: [&QueueState; 2], earlier: [&QueueState; 2]| {
+        let depth = |states: [&QueueState; 2]| states.iter().map(|state| state.depth).sum::<i64>();
+        (depth(earlier) - depth(queues)) as f64 / apart.as_secs_f64().max(0.001)
+    };
     [
         queue(
-            ingest,
-            in_flight,
+            [ingest, in_flight],
+            shrank([&ingest, &in_flight], [&ingest_before, &in_flight_before]),
             per_second(&[totals::ACCEPTED, totals::REPLAYED]),
             per_second(&[totals::FINISHED, totals::DEAD_LETTERED]),
         ),
         queue(
-            alert,
-            alerts_in_flight,
+            [alert, alerts_in_flight],
+            shrank([&alert, &alerts_in_flight], [&alert_before, &alerts_before]),
             per_second(&[totals::ALERTS, totals::ALERTS_REPLAYED]),
             per_second(&[totals::ALERTS_DELIVERED, totals::ALERTS_DEAD_LETTERED]),
         ),
     ]
 }
 
-fn queue(waiting: QueueState, processing: QueueState, in_per_second: f64, out_per_second: f64) -> Queue {
+/// Alerts also leave for a retry and come back: when a queue is empty follows from its depth, not from in and out.
+fn queue([waiting, processing]: [QueueState; 2], shrinks_by: f64, in_per_second: f64, out_per_second: f64) -> Queue {
     let left = (waiting.depth + processing.depth) as f64;
-    let shrinks_by = out_per_second - in_per_second;
     Queue {
         queue: waiting.queue,
         waiting: waiting.depth,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::problems::balance;
 use super::report::{Queue, Report};
 use crate::slo::Slo;
 
@@ -68,10 +69,7 @@ fn queues(text: &mut String, report: &Report) {
         format_args!(
             "dead letters: {}; balance {}",
             dead.join(", "),
-            match report.conservation_gap {
-                0 => "even".to_owned(),
-                gap => format!("off by {}", count(gap)),
-            }
+            balance(report).map_or_else(|| "even".to_owned(), |gap| format!("off by {gap}")),
         ),
     );
 }
@@ -83,7 +81,7 @@ fn webhook(text: &mut String, report: &Report) {
         Some(seconds) => format!("breaker {} since {}", webhook.breaker.replace('_', "-"), span(seconds)),
     };
     let limit = match &webhook.rate_limit {
-        None => "rate limit unknown (no forwarder)".to_owned(),
+        None => "rate limit unknown (no forwarder says)".to_owned(),
         Some(rate) if rate.limit == 0 => "no rate limit".to_owned(),
         Some(rate) => format!(
             "rate limit {} of {} in {} ({:.0} %)",

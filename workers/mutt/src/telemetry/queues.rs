@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mutt_queue::Totals;
-use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, IntGaugeVec, Opts, Registry};
 
 /// While Redis is away the last values stand for so long, then none: an old figure must not look like a new one.
 const STANDS: Duration = Duration::from_secs(60);
@@ -16,7 +16,8 @@ pub(crate) struct QueueGauges {
     depth: IntGaugeVec,
     oldest_age: GaugeVec,
     dead_letters: IntGaugeVec,
-    gap: IntGauge,
+    /// Without labels; a vector, because only that can have no value.
+    gap: IntGaugeVec,
     read: std::sync::Arc<Mutex<Option<Instant>>>,
 }
 
@@ -33,13 +34,13 @@ impl QueueGauges {
             "Seconds since the oldest element was accepted; in processing, of what was taken first",
         );
         let dead_letters = Opts::new("mutt_dlq_depth", "Dead letters: ingest, alerter, moog, dead");
-        let gap = "Accepted less finished, queued, in flight and dead-lettered events, plus the same of alerts; \
-                   not 0 for a minute = alarm";
+        let gap = "Accepted less finished, queued, in flight and dead-lettered events, or the same of alerts, whichever \
+                   is further from 0; not 0 for a minute = alarm";
         let gauges = Self {
             depth: IntGaugeVec::new(depth, &labels)?,
             oldest_age: GaugeVec::new(oldest_age, &labels)?,
             dead_letters: IntGaugeVec::new(dead_letters, &["queue"])?,
-            gap: IntGauge::new("mutt_conservation_gap", gap)?,
+            gap: IntGaugeVec::new(Opts::new("mutt_conservation_gap", gap), &[])?,
             read: std::sync::Arc::default(),
         };
         registry.register(Box::new(gauges.depth.clone()))?;
@@ -60,20 +61,22 @@ impl QueueGauges {
         for (queue, depth) in totals.dead_letters() {
             self.dead_letters.with_label_values(&[queue]).set(depth);
         }
-        self.gap.set(totals.gap());
+        self.gap.with_label_values(&[] as &[&str]).set(totals.gap());
         *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Redis did not answer.
-    pub(crate) fn unknown(&self) {
+    /// Redis did not answer. True once the last values have stood for long enough: whatever else it said is no longer
+    /// to be told, either.
+    pub(crate) fn unknown(&self) -> bool {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if read.is_some_and(|read| read.elapsed() >= STANDS) {
+        let outdated = read.is_some_and(|read| read.elapsed() >= STANDS);
+        if outdated {
             *read = None;
             self.depth.reset();
             self.oldest_age.reset();
             self.dead_letters.reset();
-            // A gap of unknown size is no gap that anybody could act on.
-            self.gap.set(0);
+            self.gap.reset();
         }
+        outdated
     }
 }
