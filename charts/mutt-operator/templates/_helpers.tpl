@@ -98,10 +98,10 @@ imagePullSecrets:
 
 {{- /* The ClusterRole that takes the APIService along when it goes. */}}
 {{- define "mutt-operator.externalMetricsOwner" -}}
-{{- if .Values.externalMetrics.clusterRole }}
-{{- .Values.externalMetrics.clusterRole }}
-{{- else if .Values.rbac.create }}
+{{- if .Values.rbac.create }}
 {{- include "mutt-operator.externalMetricsName" . }}
+{{- else if .Values.externalMetrics.clusterRole }}
+{{- .Values.externalMetrics.clusterRole }}
 {{- else }}
 {{- fail "externalMetrics.enabled=true with rbac.create=false needs externalMetrics.clusterRole: without an owner the APIService would outlive the release" }}
 {{- end }}
@@ -117,6 +117,11 @@ imagePullSecrets:
 - --external-metrics-secret={{ include "mutt-operator.externalMetricsSecret" . }}
 {{- else -}}
 - --external-metrics=false
+{{- if and .Values.externalMetrics.clusterRole (not .Values.rbac.create) }}
+# What it may have made is owned by a role that stays: the operator takes it away.
+- --external-metrics-service={{ include "mutt-operator.externalMetricsName" . }}
+- --external-metrics-cluster-role={{ include "mutt-operator.externalMetricsOwner" . }}
+{{- end }}
 {{- end }}
 {{- end }}
 

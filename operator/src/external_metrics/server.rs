@@ -10,7 +10,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -21,10 +21,11 @@ use super::{
     peers::Peers,
     tls,
 };
-use crate::runtime::{Args, Context, Fatal, Shutdown, http, metrics::Metrics};
+use crate::runtime::{Args, Context, Fatal, Shutdown, health::Health, http, metrics::Metrics};
 
-/// Open connections; each API server keeps a few, more wait in the kernel's backlog.
-const CONNECTIONS_MAX: usize = 128;
+/// Open connections; each API server keeps a few, more wait in the kernel's backlog. Ten strangers who keep all that one address
+/// may have leave room for the API servers; each connection takes some 30 KiB.
+const CONNECTIONS_MAX: usize = 512;
 /// Of one address. An API server opens one for each question under way: five of the HPA controller, five of its own.
 const PEER_CONNECTIONS_MAX: usize = 48;
 /// Bound of a handshake.
@@ -32,6 +33,13 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// From the end of an answer to the end of the next request's head: longer than the 15 s between two questions of the HPA
 /// controller, so that its connections stay open.
 const HEAD_WITHIN: Duration = Duration::from_secs(20);
+/// The same for who shows no client certificate: no API server.
+const STRANGERS_HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long readiness waits until what answers need is known. What is missing for longer is said in the answers and in the log: a
+/// standby must not be missed for it.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// What readiness waits for.
+const WAITED_FOR: &str = "external metrics";
 /// A user may be in hundreds of groups, each of which is a header.
 const HEADERS_MAX: usize = 1_000;
 const HEAD_BYTES_MAX: usize = 128 * 1024;
@@ -54,13 +62,19 @@ pub async fn bind(args: &Args) -> Result<Option<TcpListener>, Fatal> {
 
 /// Serves the API until the end is asked for; needs no leadership. Without a listener it only waits.
 pub async fn serve(context: Arc<Context>, listener: Option<TcpListener>, end: Shutdown) -> Result<(), rustls::Error> {
+    let queues = context.queues.clone();
     let Some(listener) = listener else {
-        end.requested().await;
+        tokio::select! {
+            () = end.requested() => {}
+            () = get_ready(&context.health, || queues.ready()) => {}
+        }
         return Ok(());
     };
     let acceptor = tls::acceptor(context.external_metrics.certificate())?;
     let client = context.client.clone();
     let (keeper, trust) = TrustWatch::new(client.clone());
+    let front_proxy = trust.clone();
+    let known = || queues.ready().and_then(|()| front_proxy.borrow().as_ref().map(drop).map_err(Clone::clone));
     let authentication = Authentication::new(client.clone(), trust);
     let api = Api::new(context.queues.clone(), authentication, Authorization::new(client));
     let (closes, closing) = Shutdown::channel();
@@ -73,8 +87,23 @@ pub async fn serve(context: Arc<Context>, listener: Option<TcpListener>, end: Sh
     tokio::select! {
         Err(never) = keeper.keep() => match never {},
         () = lame_duck => Ok(()),
+        () = get_ready(&context.health, known) => Ok(()),
         () = connections(listener, acceptor, api, context.metrics.clone(), closing) => Ok(()),
     }
+}
+
+/// Readiness waits until what answers need is `known`: API servers and KEDA ask a pod as soon as it is ready. Does not end.
+async fn get_ready(health: &Health, known: impl Fn() -> Result<(), String>) {
+    let until = Instant::now() + READY_WITHIN;
+    while let Err(why) = known() {
+        if Instant::now() >= until {
+            break;
+        }
+        health.wait_for(WAITED_FOR, why);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    health.done(WAITED_FOR);
+    std::future::pending::<()>().await;
 }
 
 /// Takes connections until the end is asked for, then ends what is under way.
@@ -128,7 +157,8 @@ impl Shared {
             .collect();
         let answer = service_fn(|request: Request<Incoming>| self.answer(&chain, request));
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+        let head_within = if chain.is_empty() { STRANGERS_HEAD_WITHIN } else { HEAD_WITHIN };
+        builder.timer(TokioTimer::new()).header_read_timeout(head_within);
         builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), answer));
         let ended = tokio::select! {

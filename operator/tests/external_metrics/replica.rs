@@ -40,7 +40,7 @@ use tokio::{
 };
 
 use super::{
-    LIMIT,
+    LIMIT, api,
     site::{address, apply, client_of, eventually},
 };
 
@@ -54,7 +54,9 @@ pub(crate) async fn alone() -> (Client, MutexGuard<'static, ()>) {
     let turn = TURN.lock().await;
     let start = async || {
         mutt_servers::sweep_abandoned();
-        ControlPlaneOptions::new().controller_manager().start().await.unwrap()
+        let cluster = ControlPlaneOptions::new().controller_manager().start().await.unwrap();
+        api::install(&client_of(cluster.kubeconfig()).await).await;
+        cluster
     };
     let cluster = CLUSTER.get_or_init(start).await;
     let client = client_of(cluster.kubeconfig()).await;
@@ -156,6 +158,7 @@ impl Installation {
         let context = Arc::new(context);
         let (end, ended) = Shutdown::channel();
         let mut tasks = JoinSet::new();
+        tasks.spawn(context.queues.clone().keep());
         tasks.spawn(certificate::keep_at(context.clone(), pace));
         let server = external_metrics::serve(context.clone(), listener, ended.clone());
         tasks.spawn(async move {

@@ -137,23 +137,23 @@ impl<'a> Claim<'a> {
     }
 
     async fn keep(mut self) {
-        let mut found = None;
         loop {
-            self.follow(&mut found).await;
+            self.follow().await;
             sleep(self.pace.look_every).await;
         }
     }
 
     /// Acts on all that changes, until the watch is refused: it would go on where it was, and tell nothing if nothing changes, so
     /// another is to be made.
-    async fn follow(&mut self, found: &mut Option<Option<APIService>>) {
+    async fn follow(&mut self) {
         let mut events = pin!(watch_object(self.api.clone(), NAME).default_backoff());
         let (mut wanted, mut trust) = (self.context.external_metrics.wanted(), self.context.external_metrics.trust());
+        let mut found: Option<Option<APIService>> = None;
         loop {
             tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(object)) => {
-                        *found = Some(object);
+                        found = Some(object);
                         self.forbidden_since = None;
                     }
                     Some(Err(error)) => if self.unseen(&error) { return },
@@ -165,8 +165,7 @@ impl<'a> Claim<'a> {
                 _ = trust.changed() => {}
                 () = sleep(self.pace.look_every) => {}
             }
-            // What was seen before a right was lost may be no longer so.
-            if let (Some(found), None) = (found.as_ref(), self.forbidden_since) {
+            if let Some(found) = &found {
                 let trust = trust.borrow_and_update().clone();
                 let wanted = *wanted.borrow_and_update();
                 // What has just been found to be allowed is done at once.
@@ -204,7 +203,9 @@ impl<'a> Claim<'a> {
         });
         self.context.external_metrics.announced(bundle);
         let useful = wanted && !matches!(trust, Trust::Unserved(_));
-        let since = if useful { None } else { self.useless_since.or_else(|| Some(Instant::now())) };
+        // Before all pipelines are known, nobody can say that it is not wanted.
+        let known = self.context.health.ready().is_ok();
+        let since = if useful || !known { None } else { self.useless_since.or_else(|| Some(Instant::now())) };
         self.useless_since = since;
         self.reach.look(ours, self.context.args.external_metrics.port, Instant::now());
         let cluster_role = self.context.args.external_metrics.cluster_role.as_deref().unwrap_or_default();
