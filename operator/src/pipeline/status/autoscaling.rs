@@ -159,7 +159,13 @@ pub(super) fn autoscaling_ready(findings: &Findings<'_>) -> Verdict {
         return verdict("Unknown", "NotYetKnown", format!("{}: {}", decided.role, choice.why));
     }
     let silent = autoscaling.choices().filter(|(decided, choice)| !works(findings, decided, choice.mode));
-    let silent: Vec<_> = silent.map(|(decided, _)| decided.deployment.as_str()).collect();
+    let silent: Vec<_> = silent
+        .map(|(decided, choice)| match choice.mode {
+            // Where KEDA's definitions are there and its operator is not, this stays so.
+            Mode::Keda => format!("{} (by KEDA; if it stays so, does its operator run?)", decided.deployment),
+            _ => decided.deployment.clone(),
+        })
+        .collect();
     if !silent.is_empty() {
         let silent = format!("not measured yet: {}", joined_by(", ", silent.into_iter()));
         return verdict("Unknown", "Pending", joined(std::iter::once(silent).chain(modes(findings))));
