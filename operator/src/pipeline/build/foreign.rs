@@ -218,6 +218,9 @@ pub struct ScaledObjectConfig {
     /// Seconds without work before the last pod goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown_period: Option<i32>,
+    /// The same for pods that were there before KEDA; its default would end them at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_cooldown_period: Option<i32>,
     /// Fewest pods.
     pub min_replica_count: i32,
     /// Most pods.

@@ -31,6 +31,11 @@ pub(super) fn scaled_objects(pipeline: &Resolved) -> Vec<ScaledObject> {
 fn config(deployment: &str, scaled: &Scaled, url: &str) -> ScaledObjectConfig {
     // Above zero they have no effect, and KEDA's webhook would warn of them at every write.
     let to_zero = scaled.least == 0;
+    // The last pod has the patience of the others, also one that KEDA finds: it may still be starting.
+    let patience = to_zero.then(|| {
+        let down = scaled.behavior.scale_down.as_ref();
+        down.and_then(|rules| rules.stabilization_window_seconds).unwrap_or(IDLE_FOR)
+    });
     ScaledObjectConfig {
         scale_target_ref: ScaleTarget {
             api_version: "apps/v1".to_owned(),
@@ -38,11 +43,8 @@ fn config(deployment: &str, scaled: &Scaled, url: &str) -> ScaledObjectConfig {
             name: deployment.to_owned(),
         },
         polling_interval: to_zero.then_some(WAKES_WITHIN),
-        // The last pod has the patience of the others.
-        cooldown_period: to_zero.then(|| {
-            let down = scaled.behavior.scale_down.as_ref();
-            down.and_then(|rules| rules.stabilization_window_seconds).unwrap_or(IDLE_FOR)
-        }),
+        cooldown_period: patience,
+        initial_cooldown_period: patience,
         min_replica_count: scaled.least,
         max_replica_count: scaled.most,
         advanced: AdvancedConfig {
