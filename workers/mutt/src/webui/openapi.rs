@@ -140,13 +140,13 @@ mod tests {
 
     /// The committed document is the one that the handlers describe. `UPDATE_GOLDEN=1` writes it anew.
     #[test]
-    fn the_committed_document_is_current() {
+    fn golden_the_committed_document_is_current() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
         let made = document().unwrap();
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(path, &made).unwrap();
         }
         let committed = std::fs::read_to_string(path).unwrap();
-        assert!(committed == made, "openapi.json is out of date: run UPDATE_GOLDEN=1 cargo test -p mutt openapi");
+        assert!(committed == made, "openapi.json is outdated: run `make golden`");
     }
 }
