@@ -9,7 +9,7 @@ use crate::helm::{Helm, rendered, text};
 use crate::kubectl::{Access, Kubectl};
 
 /// Definitions of ours and of others that the charts' objects need; waits until they are served.
-async fn define(kubectl: &Kubectl) {
+pub(crate) async fn define(kubectl: &Kubectl) {
     for folder in ["crds/generated", "e2e/testdata/crds"] {
         let folder = repository().join(folder);
         kubectl.run(&["apply", "--server-side", "--force-conflicts", "--filename", text(&folder)], "");
@@ -20,7 +20,7 @@ async fn define(kubectl: &Kubectl) {
     }
 }
 
-fn namespace(kubectl: &Kubectl, name: &str) {
+pub(crate) fn namespace(kubectl: &Kubectl, name: &str) {
     let namespace = json!({
         "apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},

@@ -10,4 +10,5 @@ mod install;
 mod kubectl;
 mod policy;
 mod readme;
+mod scaling;
 mod schema;
