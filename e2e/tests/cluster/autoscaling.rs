@@ -74,7 +74,7 @@ async fn alerters_follow_a_flood_and_lose_nothing() {
     redis_stops(&pipeline, &replicas).await;
     to_none_and_back(&pipeline, &replicas).await;
 
-    let leases = Leases::watch(&pipeline);
+    let leases = Leases::watch(&pipeline).await;
     let accepted = flood.stop().await;
     let ebb = Instant::now();
     replicas.until("is down to one pod", |wanted, ready| (wanted, ready) == (1, 1)).await;

@@ -180,7 +180,9 @@ pub(crate) struct Leases {
 }
 
 impl Leases {
-    pub(crate) fn watch(pipeline: &Arc<Deployed>) -> Self {
+    /// Begins when what an outage before has cost is worked off.
+    pub(crate) async fn watch(pipeline: &Arc<Deployed>) -> Self {
+        eventually("no batch that was tried before", async || lapsed(pipeline).await.is_empty()).await;
         let seen = Arc::<Mutex<BTreeSet<String>>>::default();
         let task = tokio::spawn({
             let (seen, pipeline) = (Arc::clone(&seen), Arc::clone(pipeline));

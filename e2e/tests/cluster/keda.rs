@@ -69,7 +69,7 @@ async fn keda_scales_alerters_from_zero_and_hands_them_over() {
     assert!(list(NAMESPACE, "scaledobjects").await.is_empty());
     assert_eq!(replicas.least_since(start), MOST, "a dip between Keda and External");
 
-    let leases = Leases::watch(&pipeline);
+    let leases = Leases::watch(&pipeline).await;
     let accepted = flood.stop().await;
     replicas.until("is down to one pod", |wanted, ready| (wanted, ready) == (1, 1)).await;
     prove(&pipeline, &accepted).await;
