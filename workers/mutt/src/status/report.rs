@@ -135,21 +135,17 @@ fn queues(before: &Totals, now: &Totals, apart: Duration) -> [Queue; 2] {
         // A Redis that was emptied in between begins anew.
         (risen.max(0) as f64 / apart.as_secs_f64().max(0.001) * 10.0).round() / 10.0
     };
-    let [ingest_before, in_flight_before, alert_before, alerts_before] = before.queues();
-    let shrank = |queues: [&QueueState; 2], earlier: [&QueueState; 2]| {
-        let depth = |states: [&QueueState; 2]| states.iter().map(|state| state.depth).sum::<i64>();
-        (depth(earlier) - depth(queues)) as f64 / apart.as_secs_f64().max(0.001)
-    };
+    let shrank = |depths: fn(&Totals) -> i64| (depths(before) - depths(now)) as f64 / apart.as_secs_f64().max(0.001);
     [
         queue(
             [ingest, in_flight],
-            shrank([&ingest, &in_flight], [&ingest_before, &in_flight_before]),
+            shrank(|totals| totals.ingest_queue + totals.in_flight),
             per_second(&[totals::ACCEPTED, totals::REPLAYED]),
             per_second(&[totals::FINISHED, totals::DEAD_LETTERED]),
         ),
         queue(
             [alert, alerts_in_flight],
-            shrank([&alert, &alerts_in_flight], [&alert_before, &alerts_before]),
+            shrank(|totals| totals.alert_queue + totals.alerts_in_flight),
             per_second(&[totals::ALERTS, totals::ALERTS_REPLAYED]),
             per_second(&[totals::ALERTS_DELIVERED, totals::ALERTS_DEAD_LETTERED]),
         ),
