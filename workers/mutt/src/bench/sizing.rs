@@ -23,6 +23,8 @@ const RULES: usize = 1_000;
 /// Events of a request, as collectors send them.
 const BATCH: usize = 100;
 const CONNECTIONS: usize = 8;
+/// Some hundred thousand events; more would only take longer to drain.
+const FILL_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// All per event.
 struct Figures {
@@ -84,6 +86,8 @@ async fn one_run(plan: Plan) -> Result<Figures, Fatal> {
         ("INGEST_MAX_REDIS_BYTES", (16_u64 << 30).to_string()),
         ("HEALTH_PORT_ALERTER", health.to_string()),
         ("METRICS_PORT_ALERTER", port()?.to_string()),
+        // Nobody takes the alerts away.
+        ("ALERTER_QUEUE_SHED_THRESHOLD", "1000000000".to_owned()),
         ("RULES_SOURCE", "redis".to_owned()),
     ]);
     let mut alerter = RoleProcess::start("alerter", &settings)?;
@@ -93,7 +97,8 @@ async fn one_run(plan: Plan) -> Result<Figures, Fatal> {
     ingestor.ready(ingest).await?;
 
     let before = (ingestor.cpu(), cpu(&server), Stored::read(&server).await?);
-    let load = closed_loop(ingest, CONNECTIONS, post("/ingest", KEY, &batch()), plan.seconds).await?;
+    let load =
+        closed_loop(ingest, CONNECTIONS, post("/ingest", KEY, &batch()), plan.seconds.min(FILL_TIME_MAX)).await?;
     if load.failed > 0 {
         return Err(Fatal::Refused(format!("{} requests of the load failed", load.failed)));
     }
