@@ -1,6 +1,7 @@
 //! The command line: `mutt <role>` and the tools round the roles.
 
 mod flags;
+mod output;
 mod start;
 
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use crate::{
     worker::Fatal,
 };
 
+pub(crate) use output::{Output, print};
 pub(crate) use start::Tool;
 
 /// MUTT takes syslog, SNMP traps and HTTP events, matches them against alert rules, writes an audit trail and forwards

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use mutt_queue::{Keys, Lease, Redis, RedisError};
-use serde::Serialize;
 use sqlx::PgPool;
 
 use super::DbError;
@@ -12,7 +11,7 @@ use super::duplicates::{Duplicate, duplicates};
 use super::migrate::{Migrated, migrate};
 use super::retention::{BATCH_DAYS_KEPT, Retained, retention};
 use super::status::{Status, status};
-use crate::cli::Tool;
+use crate::cli::{Output, Tool, print};
 use crate::connect;
 use crate::settings::{DatabaseSettings, Reader, RedisSettings};
 use crate::worker::Fatal;
@@ -28,14 +27,6 @@ pub(crate) struct DbArgs {
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
     output: Output,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Text,
-    /// One JSON document.
-    Json,
 }
 
 #[derive(Subcommand)]
@@ -118,17 +109,6 @@ async fn no_old_lease(redis: &Redis, keys: &Keys) -> Result<bool, RedisError> {
     let oldest_seconds = oldest.map_or(0, |time| time.as_secs());
     let seconds = |lease: &Lease| lease.batch.uuid().get_timestamp().map_or(0, |time| time.to_unix().0);
     Ok(members.iter().filter_map(|member| Lease::parse(member)).all(|lease| seconds(&lease) > oldest_seconds))
-}
-
-fn print<T: Serialize + ?Sized>(output: Output, result: &T, text: impl Fn(&T) -> String) -> Result<(), Fatal> {
-    let text = match output {
-        Output::Text => text(result),
-        Output::Json => {
-            serde_json::to_string_pretty(result).map_err(|error| Fatal::failed("cannot write the result", error))?
-        }
-    };
-    println!("{}", text.trim_end());
-    Ok(())
 }
 
 fn migrated_text(migrated: &Migrated) -> String {

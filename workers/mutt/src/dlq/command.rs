@@ -8,12 +8,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mutt_queue::dlq::{Counts, Dlq, Dlqs, Filter, Letter, Treatment};
 use mutt_queue::envelope::Envelope;
 use mutt_queue::{Redis, RedisError};
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::text;
-use crate::cli::Tool;
+use crate::cli::{Output, Tool, print};
 use crate::connect;
 use crate::settings::{Fault, Faults, Reader, RedisSettings};
 use crate::worker::{Fatal, Shutdown};
@@ -34,14 +33,6 @@ pub(crate) struct DlqArgs {
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
     output: Output,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Text,
-    /// One JSON document.
-    Json,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -281,15 +272,4 @@ fn confirm(dlq: Dlq, letters: u64) -> Result<(), Fatal> {
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     if read.is_ok() && answer.trim() == "yes" { Ok(()) } else { refused("not confirmed; nothing was deleted") }
-}
-
-fn print<T: Serialize + ?Sized>(output: Output, result: &T, text: impl Fn(&T) -> String) -> Result<(), Fatal> {
-    let text = match output {
-        Output::Text => text(result),
-        Output::Json => {
-            serde_json::to_string_pretty(result).map_err(|error| Fatal::failed("cannot write the result", error))?
-        }
-    };
-    println!("{}", text.trim_end());
-    Ok(())
 }

@@ -11,12 +11,11 @@ use serde_json::json;
 use sqlx::{PgConnection, PgPool, Row};
 
 use super::change::{Author, Target, record};
-use super::command::{Output, print};
 use super::plan::{Existing, ExistingRule, Plan, TeamChange};
 use super::row::{RowError, RuleColumns};
 use super::sources::{Sources, counted};
 use super::table;
-use crate::cli::Tool;
+use crate::cli::{Output, Tool, print};
 use crate::settings::{DatabaseSettings, Reader, RedisSettings, RulesSource};
 use crate::worker::Fatal;
 use crate::{connect, rulesource};

@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
-use serde::Serialize;
+use clap::{Args, Subcommand};
 
 use super::apply::{ApplyOptions, apply};
 use super::export::export;
 use super::lint::lint;
 use super::trial::trial;
-use crate::cli::Tool;
+use crate::cli::{Output, Tool};
 use crate::worker::Fatal;
 
 const EXIT_CODES: &str = "Exit codes: 0 good, 1 faults or findings (nothing is written then), 64 wrong use, \
@@ -25,15 +24,6 @@ pub(crate) struct RulesArgs {
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
     output: Output,
-}
-
-/// How results are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    /// For people.
-    Text,
-    /// One JSON document.
-    Json,
 }
 
 /// Where AlertRules are read.
@@ -114,19 +104,4 @@ pub(crate) async fn run(args: RulesArgs, tool: Tool) -> Result<(), Fatal> {
         RulesCommand::Test { files, event } => trial(&files.files, event.as_deref(), output),
         RulesCommand::Lint { files, strict } => lint(&files.files, strict, output),
     }
-}
-
-/// Prints a result to standard output.
-pub(super) fn print<T: Serialize>(output: Output, result: &T, text: impl FnOnce(&T) -> String) -> Result<(), Fatal> {
-    use std::io::Write as _;
-
-    let text = match output {
-        Output::Text => text(result),
-        Output::Json => {
-            serde_json::to_string_pretty(result).map_err(|error| Fatal::failed("cannot write the result", error))?
-        }
-    };
-    // A reader that closed the pipe has seen enough.
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
-    Ok(())
 }

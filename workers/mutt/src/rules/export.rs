@@ -8,10 +8,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::apply::Destination;
-use super::command::{Output, print};
 use super::sources::counted;
 use super::table;
-use crate::cli::Tool;
+use crate::cli::{Output, Tool, print};
 use crate::worker::Fatal;
 
 /// Everything that PostgreSQL holds, as files would.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use mutt_rules::LintWarning;
 use serde::Serialize;
 
-use super::command::{Output, print};
 use super::sources::{Problem, Sources, counted};
+use crate::cli::{Output, print};
 use crate::worker::Fatal;
 
 #[derive(Serialize)]

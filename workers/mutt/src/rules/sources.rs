@@ -10,8 +10,8 @@ use mutt_rules::{
 };
 use serde::Serialize;
 
-use super::command::{Output, print};
 use super::row::column_name;
+use crate::cli::{Output, print};
 use crate::worker::Fatal;
 
 /// What the files hold.

@@ -6,10 +6,10 @@ use mutt_rules::{Compiled, Event, Scratch, run_tests};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::command::{Output, print};
 use super::sources::{Sources, counted};
 use super::why::{Criterion, criteria};
 use crate::alert::QueuedEvent;
+use crate::cli::{Output, print};
 use crate::worker::Fatal;
 
 /// Rules that are named with what they miss when none takes an event.

@@ -11,11 +11,11 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use mutt_secrets::Pair;
 
-use crate::cli::Tool;
+use crate::cli::{Output, Tool};
 use crate::connect;
 use crate::relay::ingest_resource;
 use crate::settings::{Fault, Faults};
@@ -67,14 +67,6 @@ pub(crate) struct SendArgs {
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Text,
-    /// One JSON document.
-    Json,
 }
 
 /// Runs the command.

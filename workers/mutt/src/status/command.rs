@@ -3,14 +3,14 @@
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use mutt_queue::{Keys, Redis};
 use tokio::time::{sleep, timeout};
 
 use super::look::Look;
 use super::report::{Report, report};
 use super::{line, text};
-use crate::cli::Tool;
+use crate::cli::{Output, Tool};
 use crate::connect;
 use crate::settings::{Reader, RedisSettings, SloSettings};
 use crate::slo::Objectives;
@@ -37,17 +37,9 @@ pub(crate) struct StatusArgs {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
           value_parser = clap::value_parser!(u64).range(1..=3_600))]
     watch: Option<u64>,
-    /// How the result is printed.
+    /// How the result is printed; with --watch, JSON is one document a line.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Text,
-    /// One JSON document; with --watch one a line.
-    Json,
 }
 
 /// Everything that is asked.
