@@ -30,6 +30,11 @@ fn bundle() -> Trust {
     Trust::Bundle(b"CA".to_vec())
 }
 
+/// It is wanted, of use, and may be made.
+fn wanted<'a>(trust: &'a Trust, owner: &'a Result<OwnerReference, String>) -> Needs<'a> {
+    Needs { trust, owner, wanted: true, useless: false, barred: None, may_create: true, refused: None }
+}
+
 /// What was created, as the API server would hold it.
 fn created(action: Action) -> APIService {
     let Action::Create(mut object) = action else { panic!("{action:?}") };
@@ -84,16 +89,8 @@ fn a_free_api_is_taken_only_while_it_is_wanted_and_can_be_served() {
 #[test]
 fn what_was_refused_is_off_wanted_or_not_and_nothing_is_said_to_be_free_unasked() {
     let (claimant, owner, trust) = (claimant(CertificateSource::Own), Ok(owner()), bundle());
-    for wanted in [true, false] {
-        let asked = Needs {
-            trust: &trust,
-            owner: &owner,
-            wanted,
-            useless: false,
-            barred: None,
-            may_create: false,
-            refused: None,
-        };
+    for is_wanted in [true, false] {
+        let asked = Needs { wanted: is_wanted, may_create: false, ..wanted(&trust, &owner) };
         let (action, standing) = claimant.decide(None, &asked);
         assert!(matches!(action, Action::Probe(_)) && standing == Standing::Free, "{action:?}");
         let refused = Needs { refused: Some("denied"), ..asked };
@@ -104,28 +101,12 @@ fn what_was_refused_is_off_wanted_or_not_and_nothing_is_said_to_be_free_unasked(
 #[test]
 fn what_is_ours_is_kept_right_and_given_up_when_it_is_of_no_use() {
     let (claimant, owner, trust) = (claimant(CertificateSource::Own), Ok(owner()), bundle());
-    let needs = |useless| Needs {
-        trust: &trust,
-        owner: &owner,
-        wanted: true,
-        useless,
-        barred: None,
-        may_create: true,
-        refused: None,
-    };
+    let needs = |useless| Needs { useless, ..wanted(&trust, &owner) };
     let ours = created(claimant.decide(None, &needs(false)).0);
     assert_eq!(claimant.decide(Some(&ours), &needs(false)), (Action::Nothing, Standing::Ours));
     assert_eq!(claimant.decide(Some(&ours), &needs(true)), (Action::Delete, Standing::Ours));
     let unserved = Trust::Unserved("expired".to_owned());
-    let cannot = Needs {
-        trust: &unserved,
-        owner: &owner,
-        wanted: true,
-        useless: false,
-        barred: None,
-        may_create: true,
-        refused: None,
-    };
+    let cannot = wanted(&unserved, &owner);
     assert_eq!(claimant.decide(Some(&ours), &cannot), (Action::Nothing, Standing::Off("expired".to_owned())));
     let barred = Needs { barred: Some("no way"), ..needs(false) };
     assert_eq!(claimant.decide(Some(&ours), &barred), (Action::Delete, Standing::Off("no way".to_owned())));
@@ -153,15 +134,8 @@ fn what_is_ours_is_kept_right_and_given_up_when_it_is_of_no_use() {
 #[test]
 fn who_injects_the_bundle_is_named_and_not_fought_with() {
     let owner = Ok(owner());
-    let needs = Needs {
-        trust: &Trust::Injected,
-        owner: &owner,
-        wanted: true,
-        useless: false,
-        barred: None,
-        may_create: true,
-        refused: None,
-    };
+    let trust = Trust::Injected;
+    let needs = wanted(&trust, &owner);
     for (source, annotation, value) in [
         (CertificateSource::CertManager, "cert-manager.io/inject-ca-from", "mutt/rel-external-metrics-tls"),
         (CertificateSource::OpenShift, "service.beta.openshift.io/inject-cabundle", "true"),
@@ -178,15 +152,7 @@ fn who_injects_the_bundle_is_named_and_not_fought_with() {
 #[test]
 fn what_is_another_s_is_named_and_left_alone() {
     let (claimant, owner, trust) = (claimant(CertificateSource::Own), Ok(owner()), bundle());
-    let needs = Needs {
-        trust: &trust,
-        owner: &owner,
-        wanted: true,
-        useless: true,
-        barred: None,
-        may_create: true,
-        refused: None,
-    };
+    let needs = Needs { useless: true, ..wanted(&trust, &owner) };
     let foreign = |metadata: Value, service: Value, status: Value| -> APIService {
         let spec =
             json!({"group": "g", "version": "v", "groupPriorityMinimum": 1, "versionPriority": 1, "service": service});
@@ -223,15 +189,7 @@ fn what_is_another_s_is_named_and_left_alone() {
 #[test]
 fn one_that_was_ours_and_is_another_s_now_does_not_go_with_us() {
     let (claimant, owner, trust) = (claimant(CertificateSource::Own), Ok(owner()), bundle());
-    let needs = Needs {
-        trust: &trust,
-        owner: &owner,
-        wanted: true,
-        useless: false,
-        barred: None,
-        may_create: true,
-        refused: None,
-    };
+    let needs = wanted(&trust, &owner);
     let ours = created(claimant.decide(None, &needs).0);
     // As `kubectl apply` of another adapter leaves it.
     let change = json!({
