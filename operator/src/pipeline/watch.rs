@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::{Stream, StreamExt, stream};
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Resource, ResourceExt,
     core::{DeserializeGuard, DynamicObject, ObjectMeta},
     runtime::{
         WatchStreamExt,
@@ -32,7 +32,11 @@ use super::{
 };
 use crate::{
     rules::keyspace::Keyspace,
-    runtime::{Context, discovery::Served},
+    runtime::{
+        Context,
+        discovery::Served,
+        scope::{api_in, dynamic_api_in, scopes},
+    },
 };
 
 /// A pipeline as it is stored, be it readable or not: one that is not must not end the watch of all others.
@@ -122,16 +126,13 @@ pub(super) struct Watches {
 impl Watches {
     /// Starts them as tasks of `tasks`.
     pub(super) fn start(context: &Context, tasks: &mut JoinSet<()>) -> Self {
-        let scopes: Vec<Option<String>> = match context.args.watch_namespaces.as_slice() {
-            [] => vec![None],
-            namespaces => namespaces.iter().cloned().map(Some).collect(),
-        };
+        let scopes = scopes(&context.args.watch_namespaces);
         let (sender, messages) = mpsc::channel(EVENTS_MAX);
         for (number, scope) in scopes.iter().enumerate() {
-            let api = pipelines_in(context.client.clone(), scope.as_deref());
+            let api = api_in(context.client.clone(), scope.as_deref());
             tasks.spawn(watch_pipelines(api, number, sender.clone()));
             for &kind in ChildKind::ALL {
-                let api = children_in(context.client.clone(), scope.as_deref(), kind);
+                let api = dynamic_api_in(context.client.clone(), scope.as_deref(), &kind.resource());
                 tasks.spawn(watch_children(kind, api, number, context.apis.changes(), sender.clone()));
             }
         }
@@ -268,20 +269,6 @@ fn digest(meta: &ObjectMeta) -> u64 {
     let mut hasher = DefaultHasher::new();
     (&meta.uid, meta.generation, &meta.annotations, meta.deletion_timestamp.is_some()).hash(&mut hasher);
     hasher.finish()
-}
-
-fn pipelines_in(client: Client, scope: Option<&str>) -> Api<Stored> {
-    match scope {
-        Some(namespace) => Api::namespaced(client, namespace),
-        None => Api::all(client),
-    }
-}
-
-fn children_in(client: Client, scope: Option<&str>, kind: ChildKind) -> Api<DynamicObject> {
-    match scope {
-        Some(namespace) => Api::namespaced_with(client, namespace, &kind.resource()),
-        None => Api::all_with(client, &kind.resource()),
-    }
 }
 
 async fn watch_pipelines(api: Api<Stored>, number: usize, out: mpsc::Sender<Message>) {

@@ -20,6 +20,7 @@ use super::index::{PipelineObject, PipelineSettings, RuleObject};
 use super::keyspace::Turn;
 use super::record::RULES_OF;
 use super::report::SeenConfigMap;
+use crate::runtime::scope::{api_in, scopes};
 
 /// How often the labels of a single namespace are read, where namespaces may not be watched.
 const NAMESPACE_EVERY: Duration = Duration::from_secs(30);
@@ -73,17 +74,21 @@ impl Watches {
 
     /// Runs until the receiver is gone.
     pub(super) async fn run(self, namespaces: Vec<String>) {
-        let all = namespaces.is_empty();
-        let scopes: Vec<Option<String>> = if all { vec![None] } else { namespaces.iter().cloned().map(Some).collect() };
         let mut tasks = tokio::task::JoinSet::new();
-        for scope in scopes {
+        for scope in scopes(&namespaces) {
             let changes = &self.changes;
-            let rules = watcher(self.api::<DeserializeGuard<AlertRule>>(scope.as_deref()), Config::default());
+            let rules = watcher(
+                api_in::<DeserializeGuard<AlertRule>>(self.client.clone(), scope.as_deref()),
+                Config::default(),
+            );
             tasks.spawn(follow(rules, rule, |name| Change::RuleGone(name.to_owned()), changes.clone(), true));
-            let pipelines = watcher(self.api::<DeserializeGuard<MuttPipeline>>(scope.as_deref()), Config::default());
+            let pipelines = watcher(
+                api_in::<DeserializeGuard<MuttPipeline>>(self.client.clone(), scope.as_deref()),
+                Config::default(),
+            );
             tasks.spawn(follow(pipelines, pipeline, |name| Change::PipelineGone(key_of(name)), changes.clone(), true));
             let ours = Config::default().labels(RULES_OF);
-            let maps = watcher(self.api::<PartialObjectMeta<ConfigMap>>(scope.as_deref()), ours);
+            let maps = watcher(api_in::<PartialObjectMeta<ConfigMap>>(self.client.clone(), scope.as_deref()), ours);
             tasks.spawn(follow(maps, config_map, gone_config_map, changes.clone(), false));
             if let Some(namespace) = scope {
                 tasks.spawn(poll_labels(self.client.clone(), namespace, changes.clone()));
@@ -99,16 +104,6 @@ impl Watches {
             && let Ok(panic) = error.try_into_panic()
         {
             std::panic::resume_unwind(panic);
-        }
-    }
-
-    fn api<K>(&self, namespace: Option<&str>) -> Api<K>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
-    {
-        match namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
         }
     }
 }

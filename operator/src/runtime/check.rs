@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{
-    Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
-};
+use kube::api::{ApiResource, GroupVersionKind, ListParams};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Context, Fatal,
     leadership::{OWN_KINDS, OWN_VERSION},
     lease::{Candidate, holder},
+    scope::{dynamic_api_in, scopes},
 };
 
 /// How long a leader may take to show itself: an installation pulls its image first.
@@ -26,9 +24,9 @@ pub async fn check(context: &Context) -> Result<(), Fatal> {
     let version = asked(context.client.apiserver_version()).await.map_err(finding("the API server does not answer"))?;
     println!("API server {}", version.git_version);
     for kind in OWN_KINDS {
-        for namespace in namespaces(context) {
-            let listed = readable(context, kind, namespace).await;
-            let place = namespace.map_or_else(|| "all namespaces".to_owned(), |name| format!("namespace {name}"));
+        for scope in scopes(&context.args.watch_namespaces) {
+            let listed = readable(context, kind, scope.as_deref()).await;
+            let place = scope.map_or_else(|| "all namespaces".to_owned(), |name| format!("namespace {name}"));
             listed.map_err(finding(format!("{kind} cannot be read in {place}")))?;
             println!("{kind}: readable in {place}");
         }
@@ -40,20 +38,9 @@ pub async fn check(context: &Context) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// Watched namespaces; `None` = all.
-fn namespaces(context: &Context) -> Vec<Option<&str>> {
-    match context.args.watch_namespaces.as_slice() {
-        [] => vec![None],
-        namespaces => namespaces.iter().map(|name| Some(name.as_str())).collect(),
-    }
-}
-
 async fn readable(context: &Context, kind: &str, namespace: Option<&str>) -> Result<(), kube::Error> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("mutt.dev", OWN_VERSION, kind));
-    let api: Api<DynamicObject> = match namespace {
-        None => Api::all_with(context.client.clone(), &resource),
-        Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &resource),
-    };
+    let api = dynamic_api_in(context.client.clone(), namespace, &resource);
     asked(api.list(&ListParams::default().limit(1))).await.map(drop)
 }
 

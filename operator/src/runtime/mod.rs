@@ -12,6 +12,7 @@ pub mod http;
 pub mod leadership;
 pub mod lease;
 pub mod metrics;
+pub mod scope;
 pub mod shutdown;
 pub mod supervise;
 pub mod telemetry;

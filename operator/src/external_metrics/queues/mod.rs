@@ -20,7 +20,10 @@ pub use held::Limits;
 use pipeline::PipelineQueues;
 
 use super::telemetry::QueueRead;
-use crate::{rules::PipelineKey, runtime::metrics::Metrics};
+use crate::{
+    rules::PipelineKey,
+    runtime::{metrics::Metrics, scope::scopes},
+};
 
 /// Both queues of a pipeline at one moment.
 #[derive(Debug, Clone)]
@@ -84,7 +87,7 @@ struct Known {
 impl Queues {
     /// Of the pipelines in `namespaces`, none = all. Nothing is known before [`Queues::keep`] runs.
     pub fn new(client: Client, metrics: Arc<Metrics>, namespaces: Vec<String>, limits: Limits) -> Self {
-        let scopes = watch::scopes(&namespaces);
+        let scopes = scopes(&namespaces);
         let unlisted = scopes.into_iter().map(|scope| (scope, "the watch has not begun".to_owned())).collect();
         let known = Mutex::new(Known { pipelines: HashMap::new(), unlisted });
         Self(Arc::new(Inner { client, metrics, limits, namespaces, known }))

@@ -14,25 +14,19 @@ use kube::{
 use mutt_crds::MuttPipeline;
 
 use super::Queues;
-use crate::rules::PipelineKey;
+use crate::{
+    rules::PipelineKey,
+    runtime::scope::{api_in, scopes},
+};
 
 /// One that cannot be read must not end the watch of all others.
 type Stored = DeserializeGuard<MuttPipeline>;
-
-/// What is watched on its own: each namespace, or (`None`) all at once.
-pub(super) fn scopes(namespaces: &[String]) -> Vec<Option<String>> {
-    if namespaces.is_empty() { vec![None] } else { namespaces.iter().cloned().map(Some).collect() }
-}
 
 /// Tells `queues` of every pipeline that comes, changes or goes.
 pub(super) async fn follow(queues: &Queues) {
     let scopes = scopes(&queues.0.namespaces);
     let watches = scopes.iter().enumerate().map(|(number, scope)| {
-        let api: Api<Stored> = match scope {
-            None => Api::all(queues.0.client.clone()),
-            Some(namespace) => Api::namespaced(queues.0.client.clone(), namespace),
-        };
-        watch(api).map(move |event| (number, event)).boxed()
+        watch(api_in(queues.0.client.clone(), scope.as_deref())).map(move |event| (number, event)).boxed()
     });
     let mut events = pin!(stream::select_all(watches));
     let mut listed: Vec<HashSet<PipelineKey>> = vec![HashSet::new(); scopes.len()];
